@@ -1,0 +1,94 @@
+"""What a Session reports, in the past tense, and what a Lifecycle is told and answers."""
+
+from dataclasses import dataclass
+
+from sockjs_bridge.errors import Cause, Obstacle
+
+
+@dataclass(frozen=True, slots=True)
+class SessionOpened:
+    """The open frame came, or a raw WebSocket connected: messages may flow both ways."""
+
+
+@dataclass(frozen=True, slots=True)
+class MessagesReceived:
+    """Messages from the server, in order. Their text may hold lone surrogates."""
+
+    messages: list[str]
+
+
+@dataclass(frozen=True, slots=True)
+class HeartbeatReceived:
+    """The server sends heartbeat frames: from now on its silence means something."""
+
+
+@dataclass(frozen=True, slots=True)
+class FrameDropped:
+    """A frame could not be understood and was left out; the session goes on."""
+
+    problem: str
+    size_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class SessionClosed:
+    """The session has ended and will report nothing more.
+
+    `code` and `reason` are those of the `c` frame where there was one, else those of the WebSocket:
+    1005 where no code was given, 1006 where the connection dropped (protocol section 5).
+    """
+
+    cause: Cause
+    code: int
+    reason: str = ""
+
+
+SessionEvent = SessionOpened | MessagesReceived | HeartbeatReceived | FrameDropped | SessionClosed
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptFailed:
+    """An attempt ended before its session was open. `status` is an HTTP status, where one came."""
+
+    obstacle: Obstacle
+    detail: str
+    status: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class DelayElapsed:
+    """The time that a Wait command asked for has passed, or somebody cut it short."""
+
+
+LifecycleEvent = AttemptFailed | SessionOpened | SessionClosed | DelayElapsed
+
+
+@dataclass(frozen=True, slots=True)
+class Connect:
+    """Make one attempt: this transport, this session id (never used before), this Origin header."""
+
+    transport: str
+    session_id: str
+    origin: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """Do nothing for so many seconds, then report DelayElapsed."""
+
+    delay: float
+
+
+@dataclass(frozen=True, slots=True)
+class CarryOn:
+    """Nothing to do: the running attempt goes on."""
+
+
+@dataclass(frozen=True, slots=True)
+class GiveUp:
+    """`max_attempts` rounds have failed: make no further attempt."""
+
+    rounds: int
+
+
+LifecycleCommand = Connect | Wait | CarryOn | GiveUp

@@ -1,0 +1,203 @@
+"""Frames: what a server sends, and the arrays that a client sends (protocol sections 2 and 4)."""
+
+import json
+import re
+from dataclasses import dataclass
+from itertools import chain
+from operator import itemgetter
+
+import orjson
+
+from sockjs_bridge.errors import FrameError
+from sockjs_bridge.protocol.escaping import escape_json
+
+NO_STATUS = 1005
+"""Close code for "no code was given" (RFC 6455 section 7.4.1)."""
+
+
+@dataclass(frozen=True, slots=True)
+class OpenFrame:
+    """`o`: the session is open."""
+
+
+@dataclass(frozen=True, slots=True)
+class HeartbeatFrame:
+    """`h`, or a run of them: the server is alive."""
+
+
+@dataclass(frozen=True, slots=True)
+class MessageFrame:
+    """`a[...]` or `m...`: messages, in order. Their text may hold lone surrogates."""
+
+    messages: list[str]
+
+
+@dataclass(frozen=True, slots=True)
+class CloseFrame:
+    """`c[code,"reason"]`: the server has ended the session."""
+
+    code: int
+    reason: str
+
+
+Frame = OpenFrame | HeartbeatFrame | MessageFrame | CloseFrame
+
+_WHITE_SPACE = b" \t\r\n"
+_CLOSE = re.compile(r'c\s*\[\s*(\d{1,9})\s*(?:,\s*"?(.*?)"?\s*)?\]?', re.DOTALL)
+_OUTSIDE_STRINGS = re.compile(r'("[^"\\]*(?:\\.[^"\\]*)*")|\s+', re.DOTALL)
+_JSON_SPACE = re.compile(r"[ \t\r\n]*")
+# Control characters inside strings are let through, and numbers keep the digits they came with.
+_lenient = json.JSONDecoder(strict=False, parse_int=str, parse_float=str, parse_constant=str)
+_beginning = itemgetter(slice(0, 2))
+_MESSAGES_BEGIN = {b"a["}
+_ONLY_TEXT = {str}
+
+
+def decode_frame(payload: bytes) -> Frame | None:
+    """Decode one frame as leniently as section 2 asks; None for a frame without content.
+
+    Raises FrameError for what is no frame at all: the session may go on without it.
+    """
+    payload = payload.strip(_WHITE_SPACE)
+    if not payload:
+        return None
+    match payload[:1]:
+        case b"a":
+            return MessageFrame(_decode_array(payload))
+        case b"o" if payload == b"o":
+            return OpenFrame()
+        case b"h" if not payload.strip(b"h"):
+            return HeartbeatFrame()
+        case b"m":
+            return MessageFrame([_decode_single(payload)])
+        case b"c":
+            return _decode_close(payload)
+    raise FrameError("it begins like no SockJS frame")
+
+
+def decode_message_burst(payloads: list[bytes]) -> list[str] | None:
+    """Decode the frames of one read with one parse, the path that nearly all traffic takes.
+
+    None when any of them is not a plain array of strings: then look at each with `decode_frame`.
+    """
+    if set(map(_beginning, payloads)) != _MESSAGES_BEGIN:
+        return None
+    try:
+        # A raw line break cannot stand inside a JSON string, and every frame begins with a bracket of
+        # its own: so a broken one cannot borrow from its neighbours and still give lists of strings.
+        arrays = orjson.loads(b"[%b]" % b",\n".join([payload[1:] for payload in payloads]))
+    except ValueError:
+        return None
+    if len(arrays) != len(payloads) or set(map(type, arrays)) != {list}:
+        return None
+    messages = list(chain.from_iterable(arrays))
+    return messages if set(map(type, messages)) <= _ONLY_TEXT else None
+
+
+def _decode_array(payload: bytes) -> list[str]:
+    try:
+        messages = orjson.loads(payload[1:])
+        if type(messages) is list and set(map(type, messages)) <= _ONLY_TEXT:
+            return messages
+    except ValueError:
+        pass  # a lone surrogate, perhaps: the slower parser below knows them
+    try:
+        return _elements(payload[1:].decode())
+    except (ValueError, RecursionError) as error:
+        raise FrameError("its array of messages is not valid JSON") from error
+
+
+def _elements(text: str) -> list[str]:
+    """The elements of a JSON array: strings decoded, anything else as the compact JSON it was."""
+    position = _skip_space(text, 0)
+    if text[position : position + 1] != "[":
+        raise ValueError("not an array")
+    position = _skip_space(text, position + 1)
+    messages: list[str] = []
+    if text[position : position + 1] == "]":
+        return _ended(text, position + 1, messages)
+    while True:
+        value, end = _lenient.raw_decode(text, position)
+        messages.append(value if text[position] == '"' else _compact(text[position:end]))
+        position = _skip_space(text, end)
+        mark = text[position : position + 1]
+        if mark == "]":
+            return _ended(text, position + 1, messages)
+        if mark != ",":
+            raise ValueError("no comma between elements")
+        position = _skip_space(text, position + 1)
+
+
+def _ended(text: str, position: int, messages: list[str]) -> list[str]:
+    if _skip_space(text, position) != len(text):
+        raise ValueError("something follows the array")
+    return messages
+
+
+def _skip_space(text: str, position: int) -> int:
+    match = _JSON_SPACE.match(text, position)
+    return match.end() if match else position
+
+
+def _compact(text: str) -> str:
+    return _OUTSIDE_STRINGS.sub(r"\1", text)
+
+
+def _decode_single(payload: bytes) -> str:
+    try:
+        (message,) = _elements(f"[{payload[1:].decode()}]")
+    except (ValueError, RecursionError) as error:
+        raise FrameError("its message is not valid JSON") from error
+    return message
+
+
+def _decode_close(payload: bytes) -> CloseFrame:
+    text = payload.decode(errors="replace")
+    try:
+        match json.loads(text[1:]):
+            case [int(code), str(reason), *_] if not isinstance(code, bool):
+                return CloseFrame(code, reason)
+    except (ValueError, RecursionError):
+        pass  # tornado and Spring do not escape quotes in the reason
+    found = _CLOSE.fullmatch(text)
+    if not found:
+        raise FrameError("its close code cannot be read")
+    return CloseFrame(int(found[1]), found[2] or "")
+
+
+def encode_messages(batch: list[str], batch_bytes: int) -> list[bytes]:
+    """Encode messages as JSON arrays of strings, each at most `batch_bytes` bytes long.
+
+    A message that is larger alone goes alone; 0 puts every message alone. An empty batch gives nothing.
+    """
+    if not batch:
+        return []
+    elements = _encode_elements(batch)
+    room = batch_bytes - 2  # the brackets
+    arrays, start, length = [], 0, len(elements)
+    while length - start > room:
+        cut = elements.rfind(_SEPARATOR, start, start + max(room, 0) + len(_SEPARATOR))
+        if cut < 0:  # not even one fits
+            cut = elements.find(_SEPARATOR, start)
+            if cut < 0:
+                break
+        arrays.append(_array(elements[start:cut]))
+        start = cut + len(_SEPARATOR)
+    arrays.append(_array(elements[start:]))
+    return arrays
+
+
+# Indented JSON has a raw line break between elements, and nowhere else: there it can be cut.
+_SEPARATOR = b",\n  "
+
+
+def _encode_elements(batch: list[str]) -> bytes:
+    """The literals of the batch with separators between them, in one pass."""
+    try:
+        return escape_json(orjson.dumps(batch, option=orjson.OPT_INDENT_2)[4:-2])
+    except TypeError:  # a lone surrogate
+        return _SEPARATOR.join([json.dumps(message).encode() for message in batch])
+
+
+def _array(elements: bytes) -> bytes:
+    return b"[%b]" % elements.replace(_SEPARATOR, b",")

@@ -1,0 +1,127 @@
+"""Lifecycle: which attempt comes next. Fallback, backoff, giving up; one event in, one command out."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from sockjs_bridge.errors import Obstacle
+from sockjs_bridge.protocol.backoff import Backoff
+from sockjs_bridge.protocol.events import (
+    AttemptFailed,
+    CarryOn,
+    Connect,
+    DelayElapsed,
+    GiveUp,
+    LifecycleCommand,
+    LifecycleEvent,
+    SessionClosed,
+    SessionOpened,
+    Wait,
+)
+
+FORBIDDEN = 403
+
+
+@dataclass(frozen=True, slots=True)
+class ReconnectPolicy:
+    """`initial`, `maximum` and `stable_after` in seconds; `max_attempts` in rounds, 0 is for ever."""
+
+    initial: float = 1.0
+    maximum: float = 30.0
+    stable_after: float = 30.0
+    max_attempts: int = 0
+
+
+class Lifecycle:
+    """Decides what one configured session does next (protocol section 5, "Fallback").
+
+    A *round* tries the transports in order, each with a fresh session id, until one opens. After a
+    failed round, and after a session that ended, comes a delay. What opened last is tried first;
+    once a session has been open for `stable_after` the delays start over and the full order counts.
+    All times are seconds of one monotonic clock. `origin` is the configured Origin header, if any;
+    without one, a 403 is tried once more with `same_origin`, and what opened is kept.
+    """
+
+    def __init__(
+        self,
+        transports: Sequence[str],
+        policy: ReconnectPolicy,
+        *,
+        origin: str | None,
+        same_origin: str,
+        random: Callable[[], float],
+        new_session_id: Callable[[], str],
+    ) -> None:
+        self._transports = tuple(transports)
+        self._policy = policy
+        self._origin = origin
+        self._same_origin = same_origin
+        self._backoff = Backoff(policy.initial, policy.maximum, random)
+        self._new_session_id = new_session_id
+        self._round: list[str] = []
+        self._current = ""
+        self._trying_origin = False
+        self._opened_at: float | None = None
+        self._away_since = 0.0
+        self._preferred: str | None = None
+        self.failed_rounds = 0
+        """Rounds that have failed since the last session was open."""
+
+    def start(self, now: float) -> LifecycleCommand:
+        """Begin the first round."""
+        self._away_since = now
+        return self._begin_round()
+
+    def receive(self, event: LifecycleEvent, now: float) -> LifecycleCommand:
+        """Take what happened, answer what to do."""
+        match event:
+            case SessionOpened():
+                return self._opened(now)
+            case SessionClosed():
+                return self._closed(now)
+            case AttemptFailed():
+                return self._failed(event, now)
+            case DelayElapsed():
+                return self._begin_round()
+
+    def _opened(self, now: float) -> LifecycleCommand:
+        self._opened_at = now
+        self._preferred = self._current
+        self.failed_rounds = 0
+        if self._trying_origin:
+            self._origin, self._trying_origin = self._same_origin, False
+        return CarryOn()
+
+    def _closed(self, now: float) -> LifecycleCommand:
+        if self._opened_at is not None and now - self._opened_at >= self._policy.stable_after:
+            self._backoff.reset()
+            self._preferred = None
+            self._away_since = now
+        self._opened_at = None
+        return Wait(self._backoff.next_delay(now - self._away_since))
+
+    def _failed(self, event: AttemptFailed, now: float) -> LifecycleCommand:
+        if event.status == FORBIDDEN and self._origin is None and not self._trying_origin:
+            self._trying_origin = True
+            return self._attempt(self._same_origin)
+        self._trying_origin = False
+        # No other transport reaches a server that does not answer at all.
+        if self._round and event.obstacle is not Obstacle.UNREACHABLE:
+            return self._next_in_round()
+        self.failed_rounds += 1
+        if 0 < self._policy.max_attempts <= self.failed_rounds:
+            return GiveUp(self.failed_rounds)
+        return Wait(self._backoff.next_delay(now - self._away_since))
+
+    def _begin_round(self) -> LifecycleCommand:
+        self._round = list(self._transports)
+        if self._preferred is not None:
+            self._round.remove(self._preferred)
+            self._round.insert(0, self._preferred)
+        return self._next_in_round()
+
+    def _next_in_round(self) -> LifecycleCommand:
+        self._current = self._round.pop(0)
+        return self._attempt(self._origin)
+
+    def _attempt(self, origin: str | None) -> Connect:
+        return Connect(self._current, self._new_session_id(), origin)
