@@ -1,0 +1,1 @@
+"""The local side: sockets on which other programs join a session."""

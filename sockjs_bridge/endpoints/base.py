@@ -1,0 +1,80 @@
+"""What an endpoint and the rest of the bridge know of each other."""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from sockjs_bridge.errors import DropReason
+
+
+class Endpoint(Protocol):
+    """A local socket on which programs join a session. Nothing here is called once for each message."""
+
+    stall_timeout: float
+    """Seconds for which the endpoint may keep the session from being read."""
+
+    @property
+    def name(self) -> str:
+        """The bound address, as logs and metrics show it."""
+
+    @property
+    def consumers(self) -> int:
+        """How many programs want what the server sends."""
+
+    async def start(self) -> None:
+        """Begin to accept programs."""
+
+    def deliver(self, messages: list[str]) -> None:
+        """Hand messages from the server to every program, in order."""
+
+    def resume_intake(self) -> None:
+        """The queue to the server has room again: go on reading where reading was stopped."""
+
+    def cut_stalled(self) -> None:
+        """The session was kept waiting for too long: part with those that hold it up."""
+
+    async def stop(self, deadline: float) -> None:
+        """Flush what was delivered and close, by `deadline` (seconds of the loop's clock)."""
+
+    def stop_intake(self) -> None:
+        """Accept no new programs and no further messages."""
+
+
+class Intake(Protocol):
+    """Where endpoints put what programs send, and what they report."""
+
+    def offer(self, messages: list[str]) -> int:
+        """Take messages for the server; returns how many were taken, from the front.
+
+        When it is fewer than offered, stop reading until `resume_intake` is called.
+        """
+
+    def block(self, endpoint: Endpoint) -> None:
+        """A program cannot keep up: stop reading the server."""
+
+    def unblock(self, endpoint: Endpoint) -> None:
+        """Every program of this endpoint keeps up again."""
+
+    def count_dropped(self, reason: DropReason, messages: int) -> None:
+        """Messages went nowhere; the endpoint has logged it."""
+
+
+@dataclass(slots=True)
+class ClientBudget:
+    """How many local clients the process can hold, whatever the listeners allow.
+
+    At the descriptor limit the event loop accepts and closes without a word: stay below it.
+    """
+
+    limit: int
+    used: int = 0
+
+    def take(self) -> bool:
+        """Reserve a place; False when there is none."""
+        if self.used >= self.limit:
+            return False
+        self.used += 1
+        return True
+
+    def give_back(self) -> None:
+        """A client has left."""
+        self.used -= 1

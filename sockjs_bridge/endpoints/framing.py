@@ -1,0 +1,257 @@
+"""How messages are told apart in a local byte stream (delivery.md, "Framing of local byte streams").
+
+Sans-IO: bytes in, messages out, and back. A decoder belongs to one client and keeps its partial
+message; an encoder belongs to a listener and keeps nothing but counts.
+"""
+
+import json
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+import orjson
+
+from sockjs_bridge.endpoints.stream_cutting import DelimitedStream, LengthPrefixedStream, NetstringStream
+from sockjs_bridge.errors import DropReason
+
+_LENGTH_BYTES = 4
+
+
+@dataclass(slots=True)
+class EncodingCounts:
+    """Messages from the server that could not pass byte for byte."""
+
+    line_breaks_replaced: int = 0
+    surrogates_replaced: int = 0
+    nuls_replaced: int = 0
+
+
+class Decoder(Protocol):
+    """Cuts the bytes of one client into messages."""
+
+    invalid_utf8: int
+    """Messages in which invalid UTF-8 was replaced by U+FFFD."""
+    dropped: list["Dropped"]
+    """Messages that were left out since the reader last emptied this list."""
+
+    def feed(self, data: bytes) -> list[str]:
+        """Messages that end in `data`. Raises FramingError where the stream cannot be cut any further."""
+
+    def end(self) -> list[str]:
+        """The stream has ended: a last message without its delimiter."""
+
+
+@dataclass(frozen=True, slots=True)
+class Dropped:
+    """A message from a client that was left out. `size_bytes` is what was seen of it."""
+
+    reason: DropReason
+    size_bytes: int
+
+
+Encoder = Callable[[list[str]], bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class Framing:
+    """One way to write messages into a byte stream and to read them from it."""
+
+    name: str
+    make_encoder: Callable[[EncodingCounts], Encoder]
+    make_decoder: Callable[[int], Decoder]
+
+
+def utf8(text: str, counts: EncodingCounts) -> bytes:
+    """Encode text whose lone surrogates, if any, become U+FFFD."""
+    try:
+        return text.encode()
+    except UnicodeEncodeError:
+        counts.surrogates_replaced += 1
+        return _SURROGATE.sub("\ufffd", text).encode()
+
+
+_SURROGATE = re.compile("[\ud800-\udfff]")
+_LINE_BREAK = re.compile("[\r\n]")
+
+
+def _lines_encoder(counts: EncodingCounts) -> Encoder:
+    def encode(messages: list[str]) -> bytes:
+        text = "\n".join(messages) + "\n"
+        if "\r" in text or text.count("\n") != len(messages):
+            text = "\n".join([_one_line(message, counts) for message in messages]) + "\n"
+        return utf8(text, counts)
+
+    return encode
+
+
+def _one_line(message: str, counts: EncodingCounts) -> str:
+    if not _LINE_BREAK.search(message):
+        return message
+    try:
+        orjson.loads(message)
+    except ValueError:
+        counts.line_breaks_replaced += 1
+        return message.replace("\n", "\\n").replace("\r", "\\r")
+    return _LINE_BREAK.sub(" ", message)
+
+
+def _json_encoder(counts: EncodingCounts) -> Encoder:
+    del counts  # a JSON literal holds every message as it is
+
+    def encode(messages: list[str]) -> bytes:
+        try:
+            return b"\n".join(list(map(orjson.dumps, messages))) + b"\n"
+        except TypeError:  # a lone surrogate
+            return "".join([json.dumps(message) + "\n" for message in messages]).encode()
+
+    return encode
+
+
+def _nul_encoder(counts: EncodingCounts) -> Encoder:
+    def encode(messages: list[str]) -> bytes:
+        text = "\0".join(messages) + "\0"
+        if text.count("\0") != len(messages):
+            counts.nuls_replaced += sum("\0" in message for message in messages)
+            text = "\0".join([message.replace("\0", "\ufffd") for message in messages]) + "\0"
+        return utf8(text, counts)
+
+    return encode
+
+
+def _netstring_encoder(counts: EncodingCounts) -> Encoder:
+    def encode(messages: list[str]) -> bytes:
+        return b"".join(
+            [b"%d:%b," % (len(data), data) for data in (utf8(message, counts) for message in messages)]
+        )
+
+    return encode
+
+
+def _length32_encoder(counts: EncodingCounts) -> Encoder:
+    def encode(messages: list[str]) -> bytes:
+        encoded = (utf8(message, counts) for message in messages)
+        return b"".join([len(data).to_bytes(_LENGTH_BYTES, "big") + data for data in encoded])
+
+    return encode
+
+
+class _TextDecoder:
+    """Messages between delimiters: lines, or texts that end in NUL."""
+
+    def __init__(self, delimiter: bytes, max_message_bytes: int) -> None:
+        self._stream = DelimitedStream(delimiter, max_message_bytes, self._drop_oversize)
+        self._delimiter = delimiter.decode()
+        self._lines = delimiter == b"\n"
+        self.invalid_utf8 = 0
+        self.dropped: list[Dropped] = []
+
+    def feed(self, data: bytes) -> list[str]:
+        return self._messages(self._stream.feed(data))
+
+    def end(self) -> list[str]:
+        return self._messages(self._stream.end())
+
+    def _messages(self, block: bytes | None) -> list[str]:
+        if block is None:
+            return []
+        try:
+            messages = block.decode().split(self._delimiter)
+        except UnicodeDecodeError:
+            messages = [self._replacing(piece) for piece in block.split(self._delimiter.encode())]
+        if not self._lines:
+            return messages
+        if b"\r" in block:
+            messages = [message.removesuffix("\r") for message in messages]
+        return [message for message in messages if message] if "" in messages else messages
+
+    def _replacing(self, piece: bytes) -> str:
+        try:
+            return piece.decode()
+        except UnicodeDecodeError:
+            self.invalid_utf8 += 1
+            return piece.decode(errors="replace")
+
+    def _drop_oversize(self, size_bytes: int) -> None:
+        self.dropped.append(Dropped(DropReason.OVERSIZE, size_bytes))
+
+
+class _JsonDecoder:
+    """One JSON string literal a line."""
+
+    def __init__(self, max_message_bytes: int) -> None:
+        self._stream = DelimitedStream(b"\n", max_message_bytes, self._drop_oversize)
+        self.invalid_utf8 = 0
+        self.dropped: list[Dropped] = []
+
+    def feed(self, data: bytes) -> list[str]:
+        return self._messages(self._stream.feed(data))
+
+    def end(self) -> list[str]:
+        return self._messages(self._stream.end())
+
+    def _messages(self, block: bytes | None) -> list[str]:
+        if block is None:
+            return []
+        lines = [line for line in block.split(b"\n") if line.strip()]
+        if not lines:
+            return []
+        try:
+            # No raw line break can stand inside a literal, so that none can reach into the next line.
+            messages = orjson.loads(b"[%b]" % b",\n".join(lines))
+            if len(messages) == len(lines) and set(map(type, messages)) == {str}:
+                return list(messages)
+        except ValueError:
+            pass
+        return [message for line in lines if (message := self._literal(line)) is not None]
+
+    def _literal(self, line: bytes) -> str | None:
+        try:
+            message = json.loads(line.decode())
+        except (ValueError, RecursionError):
+            message = None
+        if isinstance(message, str):
+            return message
+        self.dropped.append(Dropped(DropReason.INVALID, len(line)))
+        return None
+
+    def _drop_oversize(self, size_bytes: int) -> None:
+        self.dropped.append(Dropped(DropReason.OVERSIZE, size_bytes))
+
+
+class _CountedDecoder:
+    """Messages that say their length first."""
+
+    def __init__(self, stream: NetstringStream | LengthPrefixedStream) -> None:
+        self._stream = stream
+        self.invalid_utf8 = 0
+        self.dropped: list[Dropped] = []
+
+    def feed(self, data: bytes) -> list[str]:
+        return [self._text(piece) for piece in self._stream.feed(data)]
+
+    def end(self) -> list[str]:
+        unfinished = self._stream.unfinished_bytes
+        if unfinished:
+            self.dropped.append(Dropped(DropReason.INVALID, unfinished))
+        return []
+
+    def _text(self, piece: bytes) -> str:
+        try:
+            return piece.decode()
+        except UnicodeDecodeError:
+            self.invalid_utf8 += 1
+            return piece.decode(errors="replace")
+
+
+FRAMINGS = {
+    framing.name: framing
+    for framing in (
+        Framing("lines", _lines_encoder, lambda limit: _TextDecoder(b"\n", limit)),
+        Framing("json", _json_encoder, _JsonDecoder),
+        Framing("nul", _nul_encoder, lambda limit: _TextDecoder(b"\0", limit)),
+        Framing("netstring", _netstring_encoder, lambda limit: _CountedDecoder(NetstringStream(limit))),
+        Framing("length32", _length32_encoder, lambda limit: _CountedDecoder(LengthPrefixedStream(limit))),
+    )
+}
+"""The framings by the name that the configuration gives them."""

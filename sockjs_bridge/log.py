@@ -1,0 +1,130 @@
+"""Log lines: one a transition, with fields, and repeats held back (operations.md, "Logs")."""
+
+import json
+import logging
+import sys
+import time
+from collections.abc import Callable
+from typing import TextIO
+
+ROOT = "sockjs_bridge"
+_REPEAT_SECONDS = 60.0
+_NOISY_LIBRARIES = ("picows", "aiohttp", "asyncio", "aiohttp_sse")
+FieldValue = str | int | float | None
+
+
+class EventLog:
+    """Writes events with fields, and holds repeats back.
+
+    `bind` gives a log whose lines carry more fields; all that come from one root share what they
+    know of repeats. `clock` is a monotonic clock in seconds.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic, **fields: FieldValue) -> None:
+        self._logger = logging.getLogger(ROOT)
+        self._clock = clock
+        self._fields = fields
+        self._repeats: dict[tuple[object, ...], tuple[float, int]] = {}
+
+    def bind(self, **fields: FieldValue) -> "EventLog":
+        """A log that adds these fields to every line."""
+        bound = EventLog(self._clock, **{**self._fields, **fields})
+        bound._repeats = self._repeats
+        return bound
+
+    def is_debugging(self) -> bool:
+        """Whether debug lines are written. Ask once and keep the answer: never for each message."""
+        return self._logger.isEnabledFor(logging.DEBUG)
+
+    def debug(self, event: str, **fields: FieldValue) -> None:
+        """Something that only somebody who looks for a fault wants to see."""
+        self._write(logging.DEBUG, event, fields)
+
+    def info(self, event: str, **fields: FieldValue) -> None:
+        """A transition."""
+        self._write(logging.INFO, event, fields)
+
+    def warning(self, event: str, **fields: FieldValue) -> None:
+        """Something that an operator may have to act on; the program goes on."""
+        self._write(logging.WARNING, event, fields)
+
+    def error(self, event: str, **fields: FieldValue) -> None:
+        """Something that stops a part of the program."""
+        self._write(logging.ERROR, event, fields)
+
+    def failure(self, event: str, error: BaseException) -> None:
+        """A fault of this program, with its traceback."""
+        self._logger.error(event, exc_info=error, extra={"fields": self._fields})
+
+    def repeated(
+        self, event: str, *, level: int = logging.WARNING, key: str = "", **fields: FieldValue
+    ) -> None:
+        """An event that may come often: at most one line a minute for each `key` (default: the event)."""
+        now = self._clock()
+        identity = (key or event, *self._fields.values())
+        written_at, held_back = self._repeats.get(identity, (-_REPEAT_SECONDS, 0))
+        if now - written_at < _REPEAT_SECONDS:
+            self._repeats[identity] = (written_at, held_back + 1)
+            return
+        self._repeats[identity] = (now, 0)
+        if held_back:
+            fields["held_back"] = held_back
+        self._write(level, event, fields)
+
+    def forget_repeats(self, key: str) -> int:
+        """Let the next event of this key through at once; returns how many lines were held back."""
+        return self._repeats.pop((key, *self._fields.values()), (0.0, 0))[1]
+
+    def _write(self, level: int, event: str, fields: dict[str, FieldValue]) -> None:
+        if self._logger.isEnabledFor(level):
+            self._logger.log(level, "%s", event, extra={"fields": {**self._fields, **fields}})
+
+
+class _TextFormatter(logging.Formatter):
+    """`2026-01-31 12:00:00 INFO chat: open transport=websocket epoch=1`."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        fields = dict(getattr(record, "fields", {}))
+        where = fields.pop("session", None)
+        parts = [self.formatTime(record, "%Y-%m-%d %H:%M:%S"), record.levelname]
+        parts.append(f"{where}: {record.getMessage()}" if where else record.getMessage())
+        parts += [f"{name}={_plain(value)}" for name, value in fields.items() if value is not None]
+        line = " ".join(parts)
+        return f"{line}\n{self.formatException(record.exc_info)}" if record.exc_info else line
+
+
+class _JsonFormatter(logging.Formatter):
+    """One JSON object a line."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        line: dict[str, FieldValue] = {
+            "time": time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))
+            + f".{int(record.msecs):03}Z",
+            "level": record.levelname.lower(),
+            "message": record.getMessage(),
+            **getattr(record, "fields", {}),
+        }
+        if record.exc_info:
+            line["exception"] = self.formatException(record.exc_info)
+        return json.dumps({name: value for name, value in line.items() if value is not None})
+
+
+def _plain(value: FieldValue) -> str:
+    if isinstance(value, float):
+        return f"{value:.3g}"
+    text = str(value)
+    # A peer chose some of these words: it must not be able to write lines or fields of its own.
+    return text if text.isprintable() and text and not set(text) & set(" ='\"") else json.dumps(text)
+
+
+def configure(level: str, form: str, stream: TextIO = sys.stderr) -> None:
+    """Send log lines to `stream`. `level` and `form` are the values of the configuration's `[log]`."""
+    handler = logging.StreamHandler(stream)
+    text = form == "text" or (form == "auto" and stream.isatty())
+    handler.setFormatter(_TextFormatter() if text else _JsonFormatter())
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(logging.WARNING)
+    logging.getLogger(ROOT).setLevel(level.upper())
+    for name in _NOISY_LIBRARIES:
+        logging.getLogger(name).setLevel(logging.ERROR)
