@@ -1,0 +1,43 @@
+"""From a host name to a connected socket, with errors that say what was tried."""
+
+import asyncio
+import os
+import socket
+
+import aiohappyeyeballs
+
+from sockjs_bridge.errors import ConnectError, Obstacle
+
+# RFC 8305 section 5: so long the first address gets before the next is tried beside it.
+_HAPPY_EYEBALLS_SECONDS = 0.25
+# Without a limit the kernel takes 4 MB of unsent data before it says that the server does not keep up.
+_NOTSENT_LOWAT_BYTES = 128 * 1024
+_KEEPALIVE_IDLE_SECONDS = 30
+
+
+async def dial(host: str, port: int) -> socket.socket:
+    """Connect to the first address of `host` that answers. Raises ConnectError.
+
+    The caller bounds the time. On cancellation no socket is left behind.
+    """
+    loop = asyncio.get_running_loop()
+    try:
+        addresses = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except socket.gaierror as error:
+        raise ConnectError(Obstacle.UNREACHABLE, f"cannot resolve {host}: {error.strerror}") from error
+    try:
+        sock = await aiohappyeyeballs.start_connection(
+            addresses, happy_eyeballs_delay=_HAPPY_EYEBALLS_SECONDS, interleave=1
+        )
+    except OSError as error:
+        raise ConnectError(
+            Obstacle.UNREACHABLE, f"cannot reach {host} port {port}: {_plain(error)}"
+        ) from error
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, _KEEPALIVE_IDLE_SECONDS)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, _NOTSENT_LOWAT_BYTES)
+    return sock
+
+
+def _plain(error: OSError) -> str:
+    return os.strerror(error.errno).lower() if error.errno is not None else str(error)
