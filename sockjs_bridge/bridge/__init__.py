@@ -1,0 +1,1 @@
+"""One session joined to its local endpoints: routing, queueing, supervision."""

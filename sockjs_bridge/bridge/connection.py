@@ -1,0 +1,225 @@
+"""Connection: one attempt. A Session on a transport, from the first byte to the last."""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from math import inf
+
+from sockjs_bridge.bridge.hub import Hub
+from sockjs_bridge.errors import Cause, ConnectError, Obstacle
+from sockjs_bridge.log import EventLog
+from sockjs_bridge.protocol.events import (
+    AttemptFailed,
+    FrameDropped,
+    HeartbeatReceived,
+    MessagesReceived,
+    SessionClosed,
+    SessionEvent,
+    SessionOpened,
+)
+from sockjs_bridge.protocol.liveness import Liveness, Verdict
+from sockjs_bridge.protocol.session import DROPPED, Session, State
+from sockjs_bridge.transports.base import Transport
+
+NORMAL_CLOSURE = 1000
+_SEND_BYTES = 64 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectionLimits:
+    """Times in seconds; 0 turns the last two off."""
+
+    connect_timeout: float = 10.0
+    open_timeout: float = 10.0
+    silence_timeout: float = 60.0
+    ping_interval: float = 20.0
+
+
+class Connection:
+    """Runs one attempt; it is the transport's `Receiver` and, once open, the hub's `Link`."""
+
+    def __init__(
+        self,
+        transport: Transport,
+        session: Session,
+        hub: Hub,
+        limits: ConnectionLimits,
+        opened: Callable[[], None],
+        log: EventLog,
+    ) -> None:
+        self._transport = transport
+        self._session = session
+        self._hub = hub
+        self._limits = limits
+        self._opened = opened
+        self._log = log
+        self._debugging = log.is_debugging()
+        self._loop = asyncio.get_running_loop()
+        self._liveness = Liveness(
+            now=self._loop.time(), silence_timeout=limits.silence_timeout, ping_interval=limits.ping_interval
+        )
+        self._look: asyncio.TimerHandle | None = None
+        self._open_timer: asyncio.TimerHandle | None = None
+        self._failure: AttemptFailed | None = None
+        self._was_open = False
+        self._leaving = False
+        self._closed: SessionClosed | None = None
+
+    async def run(self) -> AttemptFailed | SessionClosed:
+        """Connect and stay until the end; tells how it ended."""
+        try:
+            async with asyncio.timeout(self._limits.connect_timeout):
+                await self._transport.connect(self)
+        except TimeoutError:
+            limit = self._limits.connect_timeout
+            return AttemptFailed(Obstacle.UNREACHABLE, f"no answer within connect_timeout ({limit:g} s)")
+        except ConnectError as error:
+            return AttemptFailed(error.obstacle, error.detail, error.status)
+        try:
+            self._plan_look()
+            self._handle(self._session.receive_connected())
+            if self._session.state is State.CONNECTING:
+                self._open_timer = self._loop.call_later(self._limits.open_timeout, self._open_timed_out)
+            self._hub.make_room()
+            end = await self._transport.wait_closed()
+            cause, code = (Cause.STOPPING, NORMAL_CLOSURE) if self._leaving else (end.cause, end.code)
+            self._handle(self._session.receive_closed(cause, code, end.reason))
+        finally:
+            self._end()
+        return self._result()
+
+    def close(self) -> None:
+        """Leave politely: Close frame 1000. `run` returns soon."""
+        self._leaving = True
+        self._session.close()
+        self._transport.close(NORMAL_CLOSURE)
+
+    @property
+    def has_flushed(self) -> bool:
+        """Whether the kernel has taken everything that was sent."""
+        return self._transport.unsent_bytes == 0
+
+    def receive_frames(self, payloads: list[bytes]) -> None:
+        """Frames from the transport, those of one read."""
+        self._liveness.receive_bytes(self._loop.time())
+        self._hub.stats.bytes_received += sum(map(len, payloads))
+        if self._debugging:
+            self._log.debug("received frames", frames=str(payloads))
+        self._handle(self._session.receive_frames(payloads))
+
+    def receive_ping(self) -> None:
+        """The server has sent a PING."""
+        self._liveness.receive_heartbeat(self._loop.time())
+        self._plan_look()
+
+    def receive_pong(self) -> None:
+        """The server has answered a PING."""
+        self._liveness.receive_pong(self._loop.time())
+        self._plan_look()
+
+    def resume_sending(self) -> None:
+        """The server keeps up again."""
+        self._hub.make_room()
+
+    def flush(self) -> None:
+        """Send what waits, in pieces, until the server stops keeping up."""
+        stats = self._hub.stats
+        while self._session.state is State.OPEN and self._transport.can_send:
+            batch, size_bytes = self._hub.outbox.take(_SEND_BYTES)
+            if not batch:
+                return
+            self._transport.send(batch)
+            stats.messages_sent += len(batch)
+            stats.bytes_sent += size_bytes
+
+    def pause_reading(self) -> None:
+        """A program cannot keep up."""
+        self._liveness.suspend()
+        self._transport.pause_reading()
+
+    def resume_reading(self) -> None:
+        """All programs keep up."""
+        self._liveness.resume(self._loop.time())
+        self._transport.resume_reading()
+        self._plan_look()
+
+    def _handle(self, events: list[SessionEvent]) -> None:
+        for event in events:
+            match event:
+                case MessagesReceived(messages):
+                    self._hub.deliver(messages)
+                case HeartbeatReceived():
+                    self._liveness.receive_heartbeat(self._loop.time())
+                    self._plan_look()
+                case SessionOpened():
+                    self._on_opened()
+                case FrameDropped(problem, size_bytes):
+                    self._hub.stats.frames_dropped += 1
+                    self._log.repeated(f"left out a frame from the server: {problem}", size_bytes=size_bytes)
+                case SessionClosed():
+                    self._closed = event
+                    self._hub.detach()
+                    self._transport.abandon(NORMAL_CLOSURE)
+
+    def _on_opened(self) -> None:
+        self._was_open = True
+        self._cancel_open_timer()
+        self._opened()
+        self._hub.attach(self)
+
+    def _open_timed_out(self) -> None:
+        limit = self._limits.open_timeout
+        self._failure = AttemptFailed(
+            Obstacle.NOT_OPENED, f"connected, but no open frame came within {limit:g} s"
+        )
+        self._finish(Cause.OPEN_TIMEOUT, "no open frame came")
+
+    def _finish(self, cause: Cause, reason: str) -> None:
+        self._handle(self._session.receive_closed(cause, DROPPED, reason))
+
+    def _plan_look(self) -> None:
+        if self._look is not None:
+            self._look.cancel()
+            self._look = None
+        when = self._liveness.next_look()
+        if when < inf and self._session.state is not State.CLOSED:
+            self._look = self._loop.call_at(when, self._look_at_liveness)
+
+    def _look_at_liveness(self) -> None:
+        now = self._loop.time()
+        age = self._transport.seconds_since_last_byte()
+        if age is not None:
+            self._liveness.receive_bytes(now - age)
+        match self._liveness.judge(now):
+            case Verdict.SILENT:
+                self._finish(Cause.SILENCE, f"nothing came for {self._limits.silence_timeout:g} s")
+            case Verdict.PONG_OVERDUE:
+                self._finish(Cause.SILENCE, f"a PING was not answered for {self._limits.ping_interval:g} s")
+            case Verdict.PING_DUE:
+                self._liveness.sent_ping(now)
+                self._transport.send_ping()
+            case Verdict.ALIVE:
+                pass
+        self._plan_look()
+
+    def _cancel_open_timer(self) -> None:
+        if self._open_timer is not None:
+            self._open_timer.cancel()
+            self._open_timer = None
+
+    def _end(self) -> None:
+        self._hub.detach()
+        self._transport.abandon(NORMAL_CLOSURE)
+        self._cancel_open_timer()
+        if self._look is not None:
+            self._look.cancel()
+
+    def _result(self) -> AttemptFailed | SessionClosed:
+        if self._failure is not None:
+            return self._failure
+        closed = self._closed or SessionClosed(Cause.TRANSPORT_LOST, DROPPED)
+        if self._was_open:
+            return closed
+        reason = f" ({closed.reason})" if closed.reason else ""
+        detail = f"ended before the session was open: {closed.cause} {closed.code}{reason}"
+        return AttemptFailed(Obstacle.LOST, detail)

@@ -1,0 +1,151 @@
+"""Hub: joins one session to its endpoints. Who gets what, who has to wait."""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from typing import Protocol
+
+from sockjs_bridge.bridge.outbox import Outbox
+from sockjs_bridge.bridge.stats import SessionStats
+from sockjs_bridge.endpoints.base import Endpoint
+from sockjs_bridge.errors import DropReason
+from sockjs_bridge.log import EventLog
+
+
+class Link(Protocol):
+    """The open upstream connection, as the hub sees it."""
+
+    def flush(self) -> None:
+        """Send what waits in the outbox, as far as the server keeps up."""
+
+    def pause_reading(self) -> None:
+        """Stop reading the server."""
+
+    def resume_reading(self) -> None:
+        """Read the server again."""
+
+
+class Hub:
+    """Routes messages of one session and carries back-pressure both ways.
+
+    Towards the programs a slow one stops the reading of the server, at most for its endpoint's
+    `stall_timeout` without a break. Towards the server the bounded outbox stops the reading of the
+    programs. `clock` is the event loop's.
+    """
+
+    def __init__(
+        self, outbox: Outbox, stats: SessionStats, clock: Callable[[], float], log: EventLog
+    ) -> None:
+        self.outbox = outbox
+        self.stats = stats
+        self._clock = clock
+        self._log = log
+        self._endpoints: list[Endpoint] = []
+        self._link: Link | None = None
+        self._blocking: dict[Endpoint, None] = {}
+        self._stall_timer: asyncio.TimerHandle | None = None
+        self._resuming = False
+
+    @property
+    def endpoints(self) -> tuple[Endpoint, ...]:
+        """The endpoints, in the order of the configuration."""
+        return tuple(self._endpoints)
+
+    @property
+    def is_blocked(self) -> bool:
+        """Whether some program cannot keep up."""
+        return bool(self._blocking)
+
+    def add(self, endpoint: Endpoint) -> None:
+        """Join an endpoint to the session."""
+        self._endpoints.append(endpoint)
+
+    def deliver(self, messages: list[str]) -> None:
+        """Hand messages from the server to every endpoint that has programs."""
+        self.stats.messages_received += len(messages)
+        reached = False
+        for endpoint in self._endpoints:
+            if endpoint.consumers:
+                endpoint.deliver(messages)
+                reached = True
+        if not reached:
+            self.count_dropped(DropReason.NO_CONSUMER, len(messages))
+            self._log.repeated(
+                "messages came while no program was connected",
+                level=logging.INFO,
+                messages=len(messages),
+                reason=DropReason.NO_CONSUMER,
+            )
+
+    def offer(self, messages: list[str]) -> int:
+        """Take messages of a program for the server; returns how many were taken."""
+        taken = self.outbox.offer(messages, self._clock())
+        if self._link is not None:
+            self._link.flush()
+            while taken < len(messages):
+                more = self.outbox.offer(messages[taken:], self._clock())
+                if not more:
+                    break
+                taken += more
+                self._link.flush()
+        self.stats.messages_accepted += taken
+        return taken
+
+    def attach(self, link: Link) -> None:
+        """The session is open: what waits goes out."""
+        self._link = link
+        if self._blocking:
+            self._pause()
+        self.make_room()
+
+    def detach(self) -> None:
+        """The session has ended: messages wait again."""
+        self._link = None
+        self._cancel_stall_timer()
+
+    def make_room(self) -> None:
+        """Send what waits, then let the programs go on that wait for room."""
+        if self._resuming or self._link is None:
+            return
+        self._resuming = True
+        try:
+            self._link.flush()
+            for endpoint in self._endpoints:
+                endpoint.resume_intake()
+        finally:
+            self._resuming = False
+
+    def block(self, endpoint: Endpoint) -> None:
+        """A program of this endpoint cannot keep up."""
+        self._blocking[endpoint] = None
+        if self._link is not None and self._stall_timer is None:
+            self._pause()
+
+    def unblock(self, endpoint: Endpoint) -> None:
+        """All programs of this endpoint keep up again."""
+        self._blocking.pop(endpoint, None)
+        if not self._blocking and self._stall_timer is not None:
+            self._cancel_stall_timer()
+            if self._link is not None:
+                self._link.resume_reading()
+
+    def count_dropped(self, reason: DropReason, messages: int) -> None:
+        """Count messages that went nowhere."""
+        self.stats.dropped[reason] += messages
+
+    def _pause(self) -> None:
+        if self._link is None:
+            return
+        self._link.pause_reading()
+        # The first to block rules: one pause never outlasts one stall_timeout.
+        patience = next(iter(self._blocking)).stall_timeout
+        self._stall_timer = asyncio.get_running_loop().call_later(patience, self._stalled)
+
+    def _stalled(self) -> None:
+        for endpoint in list(self._blocking):
+            endpoint.cut_stalled()
+
+    def _cancel_stall_timer(self) -> None:
+        if self._stall_timer is not None:
+            self._stall_timer.cancel()
+            self._stall_timer = None

@@ -1,0 +1,78 @@
+"""The queue from local programs to the server: bounded by messages and bytes, in order."""
+
+from collections import deque
+from dataclasses import dataclass
+
+
+@dataclass(slots=True)
+class _Burst:
+    messages: list[str]
+    size_bytes: int
+    accepted_at: float
+
+
+class Outbox:
+    """Messages that wait for the server, in the bursts in which programs sent them.
+
+    Sizes are UTF-8 bytes; times are seconds of one monotonic clock.
+    """
+
+    __slots__ = ("_bursts", "_max_bytes", "_max_messages", "messages", "size_bytes")
+
+    def __init__(self, max_messages: int, max_bytes: int) -> None:
+        self._max_messages = max_messages
+        self._max_bytes = max_bytes
+        self._bursts: deque[_Burst] = deque()
+        self.messages = 0
+        self.size_bytes = 0
+
+    def offer(self, messages: list[str], now: float) -> int:
+        """Take as many messages as there is room for, from the front; returns how many."""
+        size_bytes = utf8_bytes(messages)
+        if (
+            self.messages + len(messages) > self._max_messages
+            or self.size_bytes + size_bytes > self._max_bytes
+        ):
+            messages = messages[: self._fitting(messages)]
+            size_bytes = utf8_bytes(messages)
+        if messages:
+            self._bursts.append(_Burst(messages, size_bytes, now))
+            self.messages += len(messages)
+            self.size_bytes += size_bytes
+        return len(messages)
+
+    def take(self, about_bytes: int) -> tuple[list[str], int]:
+        """Remove the oldest bursts, at least one, up to `about_bytes`; returns messages and their bytes."""
+        if not self._bursts:
+            return [], 0
+        first = self._bursts.popleft()
+        messages, size_bytes = first.messages, first.size_bytes
+        if self._bursts and size_bytes + self._bursts[0].size_bytes <= about_bytes:
+            messages = messages.copy()
+            while self._bursts and size_bytes + self._bursts[0].size_bytes <= about_bytes:
+                burst = self._bursts.popleft()
+                messages += burst.messages
+                size_bytes += burst.size_bytes
+        self.messages -= len(messages)
+        self.size_bytes -= size_bytes
+        return messages, size_bytes
+
+    def oldest_seconds(self, now: float) -> float:
+        """For how long the oldest message has waited; 0 when nothing waits."""
+        return now - self._bursts[0].accepted_at if self._bursts else 0.0
+
+    def _fitting(self, messages: list[str]) -> int:
+        room_bytes = self._max_bytes - self.size_bytes
+        room_messages = max(self._max_messages - self.messages, 0)
+        for count, message in enumerate(messages[:room_messages]):
+            room_bytes -= utf8_bytes([message])
+            if room_bytes < 0:
+                return count
+        return min(room_messages, len(messages))
+
+
+def utf8_bytes(messages: list[str]) -> int:
+    """How many bytes the messages have in UTF-8."""
+    if all(map(str.isascii, messages)):
+        return sum(map(len, messages))
+    return len("".join(messages).encode(errors="surrogatepass"))

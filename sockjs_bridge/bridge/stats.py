@@ -1,0 +1,26 @@
+"""Plain integers that count what one session does. Read only when somebody asks."""
+
+from collections import Counter
+from dataclasses import dataclass, field
+
+from sockjs_bridge.errors import Cause, DropReason
+
+
+@dataclass(slots=True)
+class SessionStats:
+    """Counts since the process started. Bytes are UTF-8 bytes of messages, without framing."""
+
+    messages_received: int = 0
+    bytes_received: int = 0
+    messages_accepted: int = 0
+    """Messages from local programs that the bridge took."""
+    messages_sent: int = 0
+    """Messages written to the server's connection."""
+    bytes_sent: int = 0
+    frames_dropped: int = 0
+    text_replaced: int = 0
+    """Messages in which something was replaced by U+FFFD on the server's side."""
+    dropped: Counter[DropReason] = field(default_factory=Counter)
+    connects: Counter[tuple[str, str]] = field(default_factory=Counter)
+    """(transport, "opened" or an Obstacle) of each attempt."""
+    closes: Counter[Cause] = field(default_factory=Counter)

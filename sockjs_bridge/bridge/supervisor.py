@@ -1,0 +1,188 @@
+"""Supervisor: keeps one configured session alive by carrying out what its Lifecycle decides."""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from sockjs_bridge.bridge.connection import Connection, ConnectionLimits
+from sockjs_bridge.bridge.hub import Hub
+from sockjs_bridge.errors import Cause, DropReason, Obstacle
+from sockjs_bridge.log import EventLog
+from sockjs_bridge.protocol.events import (
+    AttemptFailed,
+    Connect,
+    DelayElapsed,
+    GiveUp,
+    LifecycleCommand,
+    SessionClosed,
+    SessionOpened,
+    Wait,
+)
+from sockjs_bridge.protocol.lifecycle import Lifecycle
+from sockjs_bridge.protocol.session import DROPPED, Session
+from sockjs_bridge.transports.base import Transport
+
+RAW = "websocket-raw"
+_FAILING = "cannot connect"
+_LOOK_SECONDS = 0.02
+_CLOSE_SECONDS = 1.5
+
+
+@dataclass(frozen=True, slots=True)
+class Upstream:
+    """One configured session as a supervisor needs it. `shown_url` holds nothing secret."""
+
+    name: str
+    shown_url: str
+    lifecycle: Lifecycle
+    limits: ConnectionLimits
+    make_transport: Callable[[Connect], Transport]
+
+
+class Supervisor:
+    """Runs the attempts of one session, one after the other, until it is told to stop.
+
+    `first_round` is done once it is known whether the first round of transports opened a session
+    (None) or not (the failure).
+    """
+
+    def __init__(self, upstream: Upstream, hub: Hub, log: EventLog) -> None:
+        self.name = upstream.name
+        self.epoch = 0
+        self.has_given_up = False
+        self._stopping = False
+        self._upstream = upstream
+        self._hub = hub
+        self._log = log
+        self._loop = asyncio.get_running_loop()
+        self.first_round: asyncio.Future[AttemptFailed | None] = self._loop.create_future()
+        self._connection: Connection | None = None
+        self._opened_at: float | None = None
+        self._transport_name = ""
+        self._task: asyncio.Task[None] | None = None
+
+    @property
+    def is_open(self) -> bool:
+        """Whether messages can flow."""
+        return self._opened_at is not None
+
+    async def run(self) -> None:
+        """Keep the session alive; returns when the Lifecycle gives up or after `stop`."""
+        self._task = asyncio.current_task()
+        self._log.info(f"connecting to {self._upstream.shown_url}")
+        command = self._upstream.lifecycle.start(self._loop.time())
+        while not self._stopping:
+            match command:
+                case Connect():
+                    end = await self._attempt(command)
+                    command = self._upstream.lifecycle.receive(end, self._loop.time())
+                    self._report(end, command)
+                case Wait(delay):
+                    await asyncio.sleep(delay)
+                    command = self._upstream.lifecycle.receive(DelayElapsed(), self._loop.time())
+                case GiveUp():
+                    self.has_given_up = True
+                    return
+                case _:
+                    raise AssertionError(command)
+
+    async def stop(self, deadline: float) -> None:
+        """Send what waits, then close the session; by `deadline`, in seconds of the loop's clock.
+
+        While messages wait and the server is away, the attempts go on until then.
+        """
+        await self._until(lambda: self.has_given_up or not self._hub.outbox.messages, deadline)
+        connection = self._connection
+        if connection is not None and self.is_open:
+            await self._until(lambda: not self.is_open or connection.has_flushed, deadline)
+        self._stopping = True
+        if connection is not None and self.is_open:
+            connection.close()
+            await self._until(lambda: not self.is_open, deadline + _CLOSE_SECONDS)
+        if self._task is not None:
+            self._task.cancel()
+        unsent = self._hub.outbox.messages
+        if unsent:
+            self._hub.count_dropped(DropReason.STOPPED, unsent)
+            self._log.warning("messages could not be sent before the stop", messages=unsent, reason="stopped")
+
+    async def _until(self, done: Callable[[], bool], deadline: float) -> None:
+        while not done() and self._loop.time() < deadline:  # noqa: ASYNC110  # only while draining: no events for it elsewhere
+            await asyncio.sleep(_LOOK_SECONDS)
+
+    async def _attempt(self, command: Connect) -> AttemptFailed | SessionClosed:
+        self._transport_name = command.transport
+        transport = self._upstream.make_transport(command)
+        session = Session(framed=command.transport != RAW)
+        log = self._log.bind(transport=command.transport)
+        self._connection = Connection(
+            transport, session, self._hub, self._upstream.limits, self._note_opened, log
+        )
+        try:
+            end = await self._connection.run()
+        except Exception as error:  # noqa: BLE001  # reported with its traceback, as follows
+            # A fault of ours while handling one session must not take the others down: it costs this
+            # session one incarnation.
+            log.failure("an internal error ended the session", error)
+            end = self._after_fault()
+        finally:
+            self._connection = None
+        return end
+
+    def _after_fault(self) -> AttemptFailed | SessionClosed:
+        if self.is_open:
+            return SessionClosed(Cause.PROTOCOL_VIOLATION, DROPPED, "internal error")
+        return AttemptFailed(Obstacle.LOST, "internal error")
+
+    def _note_opened(self) -> None:
+        now = self._loop.time()
+        self.epoch += 1
+        self._opened_at = now
+        self._upstream.lifecycle.receive(SessionOpened(), now)
+        self._hub.stats.connects[self._transport_name, "opened"] += 1
+        held_back = self._log.forget_repeats(_FAILING)
+        self._log.info(
+            "open",
+            transport=self._transport_name,
+            epoch=self.epoch,
+            queued=self._hub.outbox.messages or None,
+            held_back=held_back or None,
+        )
+        self._settle_first_round(None)
+
+    def _report(self, end: AttemptFailed | SessionClosed, next_step: LifecycleCommand) -> None:
+        delay = (
+            f"; next try in {next_step.delay:.1f} s"
+            if isinstance(next_step, Wait) and not self._stopping
+            else ""
+        )
+        match end:
+            case SessionClosed(cause, code, reason):
+                lasted = self._loop.time() - (self._opened_at or 0.0)
+                self._opened_at = None
+                self._hub.stats.closes[cause] += 1
+                self._log.info(
+                    f"closed{delay}",
+                    cause=cause,
+                    code=code,
+                    reason=reason or None,
+                    transport=self._transport_name,
+                    epoch=self.epoch,
+                    lasted=round(lasted, 1),
+                )
+            case AttemptFailed(obstacle, detail):
+                self._hub.stats.connects[self._transport_name, obstacle] += 1
+                self._log.repeated(
+                    f"{_FAILING}: {detail}{delay}",
+                    key=_FAILING,
+                    url=self._upstream.shown_url,
+                    transport=self._transport_name,
+                )
+        if isinstance(next_step, GiveUp):
+            self._log.error(f"gave up after {next_step.rounds} failed rounds of attempts")
+        if isinstance(end, AttemptFailed) and not isinstance(next_step, Connect):
+            self._settle_first_round(end)
+
+    def _settle_first_round(self, outcome: AttemptFailed | None) -> None:
+        if not self.first_round.done():
+            self.first_round.set_result(outcome)
