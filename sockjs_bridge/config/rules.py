@@ -1,0 +1,127 @@
+"""Rules between the values of one session, and of the admin listener."""
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from sockjs_bridge.config.fields import is_raw_url
+from sockjs_bridge.config.listener_rules import listener_problems
+from sockjs_bridge.config.models import AdminConfig, Config, SessionConfig
+from sockjs_bridge.config.problems import Problem
+from sockjs_bridge.config.steps import Step
+from sockjs_bridge.config.tree import Loc, strings
+from sockjs_bridge.config.units import show_seconds
+from sockjs_bridge.endpoints.address import TcpAddress, parse_listen
+
+_REFERENCE = re.compile(r"\$\$\{|\$\{([^}]*)\}")
+_SECRET_KINDS = ("env:", "file:", "credential:")
+
+
+def problems_between(config: Config) -> Iterator[Problem]:
+    """Every broken rule that takes more than one value to break, but for shared addresses."""
+    yield from _admin(config.admin)
+    yield from _references(config.admin.model_dump(), ("admin",), set())
+    for name, session in config.sessions.items():
+        at: Loc = ("sessions", name)
+        yield from _transports(session, at)
+        yield from _timing(session, at)
+        yield from _origin(session, at)
+        if session.tls.key and not session.tls.cert:
+            yield Problem((*at, "tls", "key"), "needs tls.cert too", ((*at, "tls", "cert"),))
+        yield from _steps(session, at)
+        yield from _session_references(session, at)
+        yield from listener_problems(session, at)
+
+
+def _admin(admin: AdminConfig) -> Iterator[Problem]:
+    address = parse_listen(admin.listen) if admin.listen else None
+    if not isinstance(address, TcpAddress) or address.is_loopback:
+        return
+    listen: Loc = ("admin", "listen")
+    if not admin.allow_remote:
+        text = f"{address} can be reached from other machines: add allow_remote = true and a token, or listen on 127.0.0.1"
+        yield Problem(listen, text, (("admin", "allow_remote"),))
+    elif not admin.token:
+        yield Problem(
+            listen, f"{address} can be reached from other machines: add a token", (("admin", "token"),)
+        )
+
+
+def _transports(session: SessionConfig, at: Loc) -> Iterator[Problem]:
+    if is_raw_url(session.url) and "websocket-raw" not in session.transports:
+        text = (
+            'the url ends in /websocket, which means the transport "websocket-raw": '
+            "remove transports, or the end of the url"
+        )
+        yield Problem((*at, "transports"), text, ((*at, "url"),))
+
+
+def _timing(session: SessionConfig, at: Loc) -> Iterator[Problem]:
+    reconnect, queue = session.reconnect, session.queue
+    if reconnect.initial > reconnect.max:
+        text = f"reconnect.initial ({show_seconds(reconnect.initial)}) is more than reconnect.max ({show_seconds(reconnect.max)})"
+        yield Problem((*at, "reconnect", "initial"), text, ((*at, "reconnect", "max"),))
+    if session.ping_interval == 0:
+        needing = {"spool": bool(queue.spool), "resend_in_doubt": queue.resend_in_doubt}
+        for key in (key for key, used in needing.items() if used):
+            text = f"ping_interval = 0 is not possible with queue.{key}: only a PONG confirms a message"
+            yield Problem((*at, "ping_interval"), text, ((*at, "queue", key),))
+
+
+def _origin(session: SessionConfig, at: Loc) -> Iterator[Problem]:
+    name = next((name for name in session.headers if name.lower() == "origin"), None)
+    if name and session.origin != "none":
+        yield Problem((*at, "headers", name), "origin is set as well: keep one of them", ((*at, "origin"),))
+
+
+def _steps(session: SessionConfig, at: Loc) -> Iterator[Problem]:
+    connected = False
+    for index, step in enumerate(session.on_connect):
+        here = (*at, "on_connect", index)
+        kinds = [kind for kind in ("http", "send", "expect") if getattr(step, kind) is not None]
+        if len(kinds) != 1:
+            found = f", not {' and '.join(kinds)}" if kinds else ""
+            yield Problem(here, f"a step has exactly one of http, send and expect{found}")
+        if connected and step.http is not None:
+            yield Problem((*here, "http"), "http steps come before send and expect")
+        connected = connected or bool(kinds and kinds != ["http"])
+        yield from _step_extras(step, here)
+
+
+def _step_extras(step: Step, here: Loc) -> Iterator[Problem]:
+    if step.capture and step.http is None:
+        yield Problem(
+            (*here, "capture"), "only an http step has an answer to capture from", ((*here, "http"),)
+        )
+    if "timeout" in step.model_fields_set and step.expect is None:
+        text = "only an expect step has a timeout (http steps have connect_timeout)"
+        yield Problem((*here, "timeout"), text, ((*here, "expect"),))
+    if step.http is not None:
+        request = step.http.model_dump(by_alias=True)
+        bodies = [key for key in ("json", "form", "body") if request[key] is not None]
+        if len(bodies) > 1:
+            text = f"a request has one body at most, not {' and '.join(bodies)}"
+            yield Problem((*here, "http"), text)
+
+
+def _session_references(session: SessionConfig, at: Loc) -> Iterator[Problem]:
+    dump = session.model_dump(by_alias=True)
+    captured: set[str] = set()
+    for index, step in enumerate(dump.pop("on_connect")):
+        yield from _references(step, (*at, "on_connect", index), captured)
+        captured |= set(step["capture"])
+    yield from _references(dump.pop("keepalive"), (*at, "keepalive"), captured)
+    yield from _references(dump, at, set())
+
+
+def _references(tree: Any, at: Loc, known: set[str]) -> Iterator[Problem]:
+    for loc, text in strings(tree, at):
+        for name in (match[1] for match in _REFERENCE.finditer(text)):
+            if name is None or name in known or name.startswith(_SECRET_KINDS):
+                continue
+            captured = (
+                f"captured before: {', '.join(sorted(known))}" if known else "nothing is captured before"
+            )
+            yield Problem(
+                loc, f'unknown variable "${{{name}}}" ({captured}; a literal "${{" is written "$${{")'
+            )

@@ -1,0 +1,203 @@
+"""What this version refuses though the contract names it, and what it takes though it does nothing with it."""
+
+from typing import get_args
+
+import pytest
+
+from sockjs_bridge.config import Config, availability
+from sockjs_bridge.config.shape import inside, is_array
+from sockjs_bridge.config.tree import Loc
+from tests.unit.config.conftest import Finder
+
+SESSION = '[sessions.chat]\nurl = "http://h"\n'
+LISTENER = SESSION + '[[sessions.chat.tcp]]\nlisten = "9000"\n'
+
+# name: (text, the key path, what follows the sentence)
+NOT_YET = {
+    "admin.listen": (SESSION + '[admin]\nlisten = "9180"', "admin.listen", ""),
+    "admin.allowed_hosts": (SESSION + '[admin]\nallowed_hosts = ["a"]', "admin.allowed_hosts", ""),
+    "admin.allow_remote": (SESSION + "[admin]\nallow_remote = true", "admin.allow_remote", ""),
+    "admin.token": (SESSION + '[admin]\ntoken = "hunter2"', "admin.token", ""),
+    "other transports": (
+        SESSION + 'transports = ["websocket", "xhr-streaming"]',
+        "sessions.chat.transports[1]",
+        ': "xhr-streaming" (there is: websocket, websocket-raw)',
+    ),
+    "info": (SESSION + "info = true", "sessions.chat.info", ""),
+    "cookie_file": (SESSION + 'cookie_file = "jar"', "sessions.chat.cookie_file", ""),
+    "proxy": (SESSION + 'proxy = "http://user:hunter2@p"', "sessions.chat.proxy", ""),
+    "eventsource_encoding": (
+        SESSION + 'eventsource_encoding = "none"',
+        "sessions.chat.eventsource_encoding",
+        ': "none" (there is: auto)',
+    ),
+    "tls.ca": (SESSION + 'tls.ca = "ca.pem"', "sessions.chat.tls.ca", ""),
+    "tls.cert": (SESSION + 'tls.cert = "cert.pem"', "sessions.chat.tls.cert", ""),
+    "tls.server_name": (SESSION + 'tls.server_name = "h"', "sessions.chat.tls.server_name", ""),
+    "tls.verify": (SESSION + "tls.verify = false", "sessions.chat.tls.verify", ""),
+    "queue.max_age": (SESSION + 'queue.max_age = "1s"', "sessions.chat.queue.max_age", ""),
+    "queue.overflow": (
+        SESSION + 'queue.overflow = "reject"',
+        "sessions.chat.queue.overflow",
+        ': "reject" (there is: pause)',
+    ),
+    "queue.resend_in_doubt": (
+        SESSION + "queue.resend_in_doubt = true",
+        "sessions.chat.queue.resend_in_doubt",
+        "",
+    ),
+    "queue.spool": (SESSION + 'queue.spool = "s.db"', "sessions.chat.queue.spool", ""),
+    "queue.spool_max_bytes": (
+        SESSION + "queue.spool_max_bytes = 1",
+        "sessions.chat.queue.spool_max_bytes",
+        "",
+    ),
+    "on_connect": (SESSION + 'on_connect = [{ send = "x" }]', "sessions.chat.on_connect", ""),
+    "relogin_on": (SESSION + 'relogin_on = [{ match = "x" }]', "sessions.chat.relogin_on", ""),
+    "keepalive": (SESSION + 'keepalive = [{ send = "x", every = 1 }]', "sessions.chat.keepalive", ""),
+    "zmq": (SESSION + 'zmq = [{ type = "pub", endpoint = "ipc://a" }]', "sessions.chat.zmq", ""),
+    "tcp.listen": (SESSION + 'tcp = [{ listen = "systemd:a" }]', "sessions.chat.tcp[0].listen", ""),
+    "tcp.framing": (
+        LISTENER + 'framing = "envelope"',
+        "sessions.chat.tcp[0].framing",
+        ': "envelope" (there is: lines, json, nul, netstring, length32)',
+    ),
+    "tcp.mode": (
+        LISTENER + 'mode = "dedicated"',
+        "sessions.chat.tcp[0].mode",
+        ': "dedicated" (there is: shared)',
+    ),
+    "tcp.slow_client": (
+        LISTENER + 'slow_client = "disconnect"',
+        "sessions.chat.tcp[0].slow_client",
+        ': "disconnect" (there is: pause)',
+    ),
+    "tcp.replay": (LISTENER + "replay = 1", "sessions.chat.tcp[0].replay", ""),
+    "tcp.allow": (LISTENER + 'allow = ["10.0.0.0/8"]', "sessions.chat.tcp[0].allow", ""),
+    "tcp.tls.cert": (LISTENER + 'tls.cert = "c.pem"', "sessions.chat.tcp[0].tls.cert", ""),
+    "in the defaults": (SESSION + '[defaults]\nqueue.spool = "s.db"', "defaults.queue.spool", ""),
+    "variable": (SESSION + 'headers.A = "${env:A}"', "sessions.chat.headers.A", ": ${...}"),
+    "escaped variable": (SESSION + 'headers.A = "$${A}"', "sessions.chat.headers.A", ": ${...}"),
+    "variable where it makes no sense": (SESSION + '[log]\nlevel = "${env:A}"', "log.level", ": ${...}"),
+    "variable in a url": ('[sessions.chat]\nurl = "${env:A}"', "sessions.chat.url", ": ${...}"),
+}
+
+
+@pytest.mark.parametrize("name", NOT_YET)
+def test_not_available(problems: Finder, name: str) -> None:
+    text, path, rest = NOT_YET[name]
+
+    assert problems(text) == [f"bridge.toml: {path}: not available in this version{rest}"]
+
+
+def test_a_value_that_says_what_is_done_anyway_is_no_error(problems: Finder) -> None:
+    text = """
+        [admin]
+        listen = ""
+        allowed_hosts = []
+        allow_remote = false
+        token = ""
+        [sessions.chat]
+        url = "http://h"
+        info = false
+        cookie_file = ""
+        proxy = ""
+        eventsource_encoding = "auto"
+        on_connect = []
+        relogin_on = []
+        keepalive = []
+        zmq = []
+        tls = { ca = "", cert = "", key = "", server_name = "", verify = true }
+        queue = { max_age = "0s", overflow = "pause", resend_in_doubt = false, spool = "", spool_max_bytes = "256MiB" }
+        tcp = [{ listen = "9000", mode = "shared", slow_client = "pause", replay = 0, allow = [], tls = {} }]
+        """
+
+    assert problems(text) == []
+
+
+def test_what_this_version_does(problems: Finder) -> None:
+    text = """
+        [bridge]
+        startup = "fail"
+        drain_timeout = "5s"
+        [log]
+        level = "debug"
+        format = "json"
+        [sessions.chat]
+        url = "http://h"
+        transports = ["websocket-raw", "websocket"]
+        headers = { A = "b" }
+        origin = "same"
+        cookies = { a = "b" }
+        server_id = "123"
+        connect_timeout = 1
+        open_timeout = 1
+        silence_timeout = 1
+        ping_interval = 1
+        max_frame_size = 100000
+        batch_bytes = 0
+        reconnect = { initial = 2, max = 3, stable_after = 4, max_attempts = 5 }
+        queue = { max_messages = 1, max_bytes = "1MiB", overflow = "pause" }
+        [[sessions.chat.tcp]]
+        listen = "[::]:9000"
+        framing = "length32"
+        direction = "to-server"
+        max_clients = 1
+        max_message_size = 1
+        client_buffer = 1
+        stall_timeout = 8
+        on_eof = "close"
+        eof_linger = 1
+        reject_http = false
+        allow_remote = true
+        [[sessions.chat.tcp]]
+        listen = "unix:/run/chat.sock"
+        socket_mode = "0660"
+        """
+
+    assert problems(text) == []
+
+
+def test_what_is_wrong_inside_a_missing_feature_is_not_reported(problems: Finder) -> None:
+    lines = problems(
+        SESSION
+        + 'ping_interval = 0\nqueue.spool = "s.db"\n'
+        + 'tcp = [{ listen = "9000", mode = "dedicated" }]\n'
+        + 'on_connect = [{ snd = "x" }]\nzmq = [{ type = "pubb", endpoint = "http://" }]\n'
+    )
+
+    assert [line.split(": ", 1)[1] for line in lines] == [
+        "sessions.chat.queue.spool: not available in this version",
+        "sessions.chat.on_connect: not available in this version",
+        'sessions.chat.tcp[0].mode: not available in this version: "dedicated" (there is: shared)',
+        "sessions.chat.zmq: not available in this version",
+    ]
+
+
+@pytest.mark.usefixtures("everything_available")
+def test_without_the_limits_all_of_it_is_taken(problems: Finder) -> None:
+    wrong = {name: problems(text) for name, (text, *_) in NOT_YET.items()}
+
+    assert {name: lines for name, lines in wrong.items() if lines} == {
+        "variable where it makes no sense": [
+            'bridge.toml: log.level: unknown value "${env:A}", must be one of debug, info, warning, error'
+        ],
+        "variable in a url": [
+            "bridge.toml: sessions.chat.url: must begin with http:// or https:// (ws:// and wss:// are taken for them)"
+        ],
+    }
+
+
+@pytest.mark.parametrize("pattern", availability.LIMITS)
+def test_a_limit_is_about_a_key_that_exists_and_allows_its_default(pattern: str) -> None:
+    annotation: object = Config
+    loc: Loc = ()
+    for key in pattern.replace("session.", "sessions.chat.", 1).split("."):
+        loc = (*loc, 0 if is_array(annotation) else key)
+        annotation = inside(annotation, loc[-1])
+
+    assert annotation is not None
+    assert not availability.works(loc, "nothing like this") or pattern.endswith("tcp.*.listen")
+    limit = availability.LIMITS[pattern]
+    if isinstance(limit, tuple) and get_args(annotation) and not is_array(annotation):
+        assert set(limit) <= set(get_args(annotation))
