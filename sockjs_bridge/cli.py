@@ -1,0 +1,129 @@
+"""The command line. Only what a command needs is imported, so that `--help` and `check` are quick."""
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
+
+from sockjs_bridge import __version__
+from sockjs_bridge.errors import BindError, ConfigError
+
+if TYPE_CHECKING:
+    from sockjs_bridge.config import Config
+
+EXIT_OK = 0
+EXIT_USAGE = 64
+EXIT_CONFIG = 78
+
+_EXAMPLES = """\
+examples:
+  sockjs-bridge --config bridge.toml         run the daemon
+  sockjs-bridge check --config bridge.toml   look for mistakes, connect to nothing
+  sockjs-bridge demo                         a chat server and a bridge; then: nc localhost 9000
+
+the smallest bridge.toml:
+  [sessions.chat]
+  url = "http://localhost:8081/echo"
+  [[sessions.chat.tcp]]
+  listen = "127.0.0.1:9000"
+
+exit codes: 0 done, 64 wrong usage, 69 the server was unavailable, 78 wrong configuration
+"""
+
+
+class _Parser(argparse.ArgumentParser):
+    """Leaves with the exit code for wrong usage that sysexits.h gives."""
+
+    def error(self, message: str) -> NoReturn:
+        self.print_usage(sys.stderr)
+        self.exit(EXIT_USAGE, f"{self.prog}: {message}\n")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; returns the exit code."""
+    options = _parser().parse_args(arguments)
+    try:
+        return int(options.command(options))
+    except ConfigError as error:
+        print(error, file=sys.stderr)
+        return EXIT_CONFIG
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog="sockjs-bridge",
+        description="Keeps SockJS sessions alive and joins local programs to them, over TCP lines.",
+        epilog=_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action="version", version=f"sockjs-bridge {__version__}")
+    parser.set_defaults(command=_run)
+    _add_config(parser)
+    commands = parser.add_subparsers(title="commands", metavar="")
+    check = commands.add_parser(
+        "check", help="validate the configuration and print what it would do", allow_abbrev=False
+    )
+    _add_config(check)
+    check.set_defaults(command=_check)
+    demo = commands.add_parser(
+        "demo", help="run a SockJS chat server and the bridge in front of it", allow_abbrev=False
+    )
+    demo.set_defaults(command=_demo)
+    return parser
+
+
+def _add_config(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--config",
+        metavar="FILE",
+        type=Path,
+        default=argparse.SUPPRESS,
+        help="TOML file; SOCKJS_BRIDGE_... variables override it, or replace it",
+    )
+
+
+def _load(options: argparse.Namespace) -> "Config":
+    from sockjs_bridge.config import load
+
+    return load(getattr(options, "config", None), os.environ)
+
+
+def _run(options: argparse.Namespace) -> int:
+    config = _load(options)
+    from sockjs_bridge import daemon, log
+
+    log.configure(config.log.level, config.log.format)
+    try:
+        return daemon.run(config)
+    except BindError as error:
+        label = getattr(options, "config", "environment")
+        raise ConfigError([f"{label}: {where}: {what}" for where, what in error.problems]) from error
+
+
+def _check(options: argparse.Namespace) -> int:
+    config = _load(options)
+    from sockjs_bridge.protocol.urls import BaseUrl
+
+    for name, session in config.sessions.items():
+        print(f"session {name}: {BaseUrl.parse(session.url).shown} by {', '.join(session.transports)}")
+        for listener in session.tcp:
+            print(f"session {name}: tcp {listener.address}, {listener.framing}, {listener.direction}")
+        if not session.tcp:
+            print(f"session {name}: no listener; what the server sends goes nowhere")
+    return EXIT_OK
+
+
+def _demo(_options: argparse.Namespace) -> int:
+    try:
+        from sockjs_bridge import demo
+    except ModuleNotFoundError as error:
+        print(
+            f"sockjs-bridge demo: {error.name} is not installed; the demo has its own packages: "
+            "pip install 'sockjs-bridge[demo]'",
+            file=sys.stderr,
+        )
+        return EXIT_USAGE
+    return demo.run()

@@ -1,0 +1,165 @@
+"""From the configuration to objects: the only place that knows both."""
+
+import asyncio
+import secrets
+import socket
+import ssl
+import string
+from collections.abc import Iterator
+from dataclasses import dataclass
+from random import SystemRandom
+
+from aiohttp import CookieJar, encode_basic_auth
+
+from sockjs_bridge import __version__
+from sockjs_bridge.bridge.connection import ConnectionLimits
+from sockjs_bridge.bridge.hub import Hub
+from sockjs_bridge.bridge.outbox import Outbox
+from sockjs_bridge.bridge.stats import SessionStats
+from sockjs_bridge.bridge.supervisor import RAW, Supervisor, Upstream
+from sockjs_bridge.config import Config, SessionConfig
+from sockjs_bridge.config import TcpListener as TcpConfig
+from sockjs_bridge.endpoints.base import ClientBudget
+from sockjs_bridge.endpoints.binding import bind
+from sockjs_bridge.endpoints.framing import FRAMINGS
+from sockjs_bridge.endpoints.tcp import TcpListener, TcpOptions
+from sockjs_bridge.errors import BindError
+from sockjs_bridge.log import EventLog
+from sockjs_bridge.protocol.events import Connect
+from sockjs_bridge.protocol.lifecycle import Lifecycle, ReconnectPolicy
+from sockjs_bridge.protocol.urls import BaseUrl
+from sockjs_bridge.transports.base import Transport
+from sockjs_bridge.transports.cookies import make_jar
+from sockjs_bridge.transports.websocket import WebSocketOptions, WebSocketTransport
+
+_ID_LETTERS = string.ascii_lowercase + string.digits
+_ID_LENGTH = 20
+_SERVER_IDS = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Bridge:
+    """One configured session with everything that belongs to it."""
+
+    hub: Hub
+    supervisor: Supervisor
+    listeners: tuple[TcpListener, ...]
+
+
+BoundSockets = dict[tuple[str, int], list[socket.socket]]
+"""The sockets of each listener, by session name and place in the session's `tcp` array."""
+
+
+def bind_listeners(config: Config) -> BoundSockets:
+    """Bind every listener of the configuration. Raises BindError with all that failed; then none is bound."""
+    bound: BoundSockets = {}
+    problems = []
+    for name, index, listener in _listeners(config):
+        try:
+            bound[name, index] = bind(listener.address, int(listener.socket_mode, 8))
+        except OSError as error:
+            problems.append((f"sessions.{name}.tcp[{index}].listen", str(error)))
+    if problems:
+        for sock in (sock for sockets in bound.values() for sock in sockets):
+            sock.close()
+        raise BindError(problems)
+    return bound
+
+
+def build(
+    name: str, config: SessionConfig, bound: BoundSockets, budget: ClientBudget, log: EventLog
+) -> Bridge:
+    """Make the objects of one session. Needs a running loop; nothing connects or accepts yet."""
+    log = log.bind(session=name)
+    outbox = Outbox(config.queue.max_messages, config.queue.max_bytes)
+    hub = Hub(outbox, SessionStats(), asyncio.get_running_loop().time, log)
+    listeners = tuple(
+        TcpListener(_tcp_options(tcp), bound[name, index], hub, budget, log)
+        for index, tcp in enumerate(config.tcp)
+    )
+    for listener in listeners:
+        hub.add(listener)
+    return Bridge(hub, Supervisor(_upstream(name, config), hub, log), listeners)
+
+
+def _listeners(config: Config) -> Iterator[tuple[str, int, TcpConfig]]:
+    for name, session in config.sessions.items():
+        for index, listener in enumerate(session.tcp):
+            yield name, index, listener
+
+
+def _tcp_options(config: TcpConfig) -> TcpOptions:
+    return TcpOptions(
+        address=config.address,
+        framing=FRAMINGS[config.framing],
+        direction=config.direction,
+        max_clients=config.max_clients,
+        max_message_bytes=config.max_message_size,
+        client_buffer_bytes=config.client_buffer,
+        stall_timeout=config.stall_timeout,
+        half_close=config.on_eof == "half-close",
+        eof_linger=config.eof_linger,
+        reject_http=config.reject_http,
+    )
+
+
+def _upstream(name: str, config: SessionConfig) -> Upstream:
+    base = BaseUrl.parse(config.url)
+    server_id = config.server_id or f"{secrets.randbelow(_SERVER_IDS):03}"
+    lifecycle = Lifecycle(
+        config.transports,
+        ReconnectPolicy(
+            initial=config.reconnect.initial,
+            maximum=config.reconnect.max,
+            stable_after=config.reconnect.stable_after,
+            max_attempts=config.reconnect.max_attempts,
+        ),
+        origin={"none": None, "same": base.origin}.get(config.origin, config.origin),
+        same_origin=base.origin,
+        random=SystemRandom().random,
+        new_session_id=lambda: "".join(secrets.choice(_ID_LETTERS) for _ in range(_ID_LENGTH)),
+    )
+    limits = ConnectionLimits(
+        connect_timeout=config.connect_timeout,
+        open_timeout=config.open_timeout,
+        silence_timeout=config.silence_timeout,
+        ping_interval=config.ping_interval,
+    )
+    jar = make_jar(base.url, config.cookies)
+    tls = ssl.create_default_context() if base.secure else None
+    headers = _headers(base, config)
+
+    def make_transport(attempt: Connect) -> Transport:
+        return _transport(attempt, base, server_id, config, headers, jar, tls)
+
+    return Upstream(name, base.shown, lifecycle, limits, make_transport)
+
+
+def _headers(base: BaseUrl, config: SessionConfig) -> dict[str, str]:
+    """What every request and handshake carries; what the user configured wins."""
+    headers = {"User-Agent": f"sockjs-bridge/{__version__}"}
+    if base.user_info is not None:
+        headers["Authorization"] = encode_basic_auth(*base.user_info, encoding="utf-8")
+    own = {name.lower() for name in config.headers}
+    return {**{name: value for name, value in headers.items() if name.lower() not in own}, **config.headers}
+
+
+def _transport(
+    attempt: Connect,
+    base: BaseUrl,
+    server_id: str,
+    config: SessionConfig,
+    headers: dict[str, str],
+    jar: CookieJar,
+    tls: ssl.SSLContext | None,
+) -> Transport:
+    framed = attempt.transport != RAW
+    options = WebSocketOptions(
+        url=base.session(server_id, attempt.session_id, "websocket") if framed else base.raw(),
+        framed=framed,
+        headers={**headers, "Origin": attempt.origin} if attempt.origin else headers,
+        max_frame_bytes=config.max_frame_size,
+        batch_bytes=config.batch_bytes,
+        tls=tls,
+    )
+    return WebSocketTransport(options, jar)
