@@ -1,0 +1,72 @@
+"""What all tests have: uvloop under the async ones, as under the daemon, and real SockJS servers to talk to."""
+
+import asyncio
+import os
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from functools import partial
+
+import pytest
+import uvloop
+
+from tests.real_servers import RealServer, ServerMissingError
+
+# Seconds before the hard limit of pytest-timeout at which an async test is cancelled.
+_CANCEL_BEFORE_LIMIT = 5.0
+
+
+def pytest_asyncio_loop_factories(item: pytest.Item) -> dict[str, Callable[[], uvloop.Loop]]:
+    """Name the one event loop. pytest-asyncio calls this; with a single entry the tests' names stay as they are."""
+    mark = item.get_closest_marker("timeout")
+    limit = float(mark.args[0] if mark else item.config.getini("timeout"))
+    return {"uvloop": partial(_new_event_loop, limit - _CANCEL_BEFORE_LIMIT)}
+
+
+def _new_event_loop(limit: float) -> uvloop.Loop:
+    """Return a loop that cancels its tasks after `limit` seconds.
+
+    A test that hangs then fails with the line that it waits in. pytest-timeout can only end the process and show the
+    stack of the loop itself, and has to: under uvloop no signal handler can raise into a test.
+    """
+    loop = uvloop.new_event_loop()
+    loop.call_later(limit, _cancel_tasks, loop, f"the test still ran after {limit:.0f} seconds")
+    return loop
+
+
+def _cancel_tasks(loop: uvloop.Loop, why: str) -> None:
+    for task in asyncio.all_tasks(loop):
+        task.cancel(why)
+
+
+def _start_or_skip(name: str) -> RealServer:
+    try:
+        return RealServer(name)
+    except ServerMissingError as exc:
+        # What a developer may do without, CI may not: a skip there would look like a pass.
+        if os.environ.get("CI") == "true":
+            pytest.fail(str(exc))
+        pytest.skip(str(exc))
+
+
+@pytest.fixture
+def real_server() -> Iterator[Callable[[str], RealServer]]:
+    """Start servers by name ("node", "tornado", "aio"), each for this test alone: it may kill and restart them."""
+    with ExitStack() as running:
+        yield lambda name: running.enter_context(_start_or_skip(name))
+
+
+@pytest.fixture(scope="session")
+def shared_server() -> Iterator[Callable[[str], RealServer]]:
+    """Start servers by name, or hand out the ones that run: for tests that leave them as they were.
+
+    Each test process has its own. Sessions of other tests may still be open in /chat.
+    """
+    started: dict[str, RealServer] = {}
+    with ExitStack() as running:
+
+        def start_once(name: str) -> RealServer:
+            if name not in started:
+                started[name] = running.enter_context(_start_or_skip(name))
+            return started[name]
+
+        yield start_once

@@ -1,0 +1,124 @@
+"""The daemon in the test's own process and on its loop, and a local program that talks to it."""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from sockjs_bridge.config import load
+from sockjs_bridge.daemon import Daemon
+from sockjs_bridge.log import EventLog
+from sockjs_bridge.wiring import Bridge, bind_listeners
+
+# Reconnects at once, gives up on slow opening soon: a test waits for what happens, never for a delay.
+QUICK = 'reconnect = { initial = "10ms", max = "20ms" }\n'
+
+
+def one_session(url: str, session: str = "", listener: str = "") -> str:
+    """The configuration of one session `chat` with one listener; the texts add keys to each."""
+    return (
+        f'[sessions.chat]\nurl = "{url}"\n{QUICK}{session}\n'
+        f'[[sessions.chat.tcp]]\nlisten = "127.0.0.1:0"\n{listener}\n'
+    )
+
+
+class Running:
+    """A daemon that runs, with its only session `chat` at hand."""
+
+    def __init__(self, daemon: Daemon) -> None:
+        self.daemon = daemon
+        self._programs: list[Program] = []
+
+    @property
+    def chat(self) -> Bridge:
+        return self.daemon.bridges["chat"]
+
+    @property
+    def dropped(self) -> dict[str, int]:
+        return {str(reason): count for reason, count in self.chat.hub.stats.dropped.items()}
+
+    async def opened(self, epoch: int = 1) -> None:
+        await until(lambda: self.chat.supervisor.is_open and self.chat.supervisor.epoch >= epoch)
+
+    async def client(self, listener: int = 0, session: str = "chat") -> "Program":
+        """A local program, connected and known to the listener."""
+        where = self.daemon.bridges[session].listeners[listener]
+        before = where.clients
+        host, _, port = where.name.rpartition(":")
+        program = Program(*await asyncio.open_connection(host.strip("[]"), int(port), limit=1 << 26))
+        self._programs.append(program)
+        await until(lambda: where.clients > before)
+        return program
+
+    def close_programs(self) -> None:
+        for program in self._programs:
+            program.close()
+
+
+class Program:
+    """A local program that speaks lines."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.reader = reader
+        self.writer = writer
+
+    async def send(self, data: bytes) -> None:
+        self.writer.write(data)
+        await self.writer.drain()
+
+    async def line(self) -> str:
+        return (await self.reader.readuntil(b"\n")).decode().removesuffix("\n")
+
+    async def lines(self, count: int) -> list[str]:
+        return [await self.line() for _ in range(count)]
+
+    async def closed(self) -> bytes:
+        """Everything that still comes, until the bridge closes."""
+        try:
+            return await self.reader.read()
+        except ConnectionResetError:
+            return b""
+
+    def close(self) -> None:
+        self.writer.close()
+
+
+async def until(condition: Callable[[], object]) -> None:
+    """Wait until a condition holds; the test's own time limit ends a wait in vain."""
+    while not condition():
+        await asyncio.sleep(0.001)
+
+
+@asynccontextmanager
+async def running(toml: str, tmp_path: Path) -> AsyncIterator[Running]:
+    """A daemon with this configuration, for the length of a `with` block; it drains at the end."""
+    file = tmp_path / "bridge.toml"
+    file.write_text(toml)
+    config = load(file, {})
+    daemon = Daemon(config, bind_listeners(config), EventLog())
+    bridge = Running(daemon)
+    task = asyncio.create_task(daemon.run())
+    try:
+        await daemon.listening.wait()
+        yield bridge
+    finally:
+        daemon.stop()
+        await task
+        bridge.close_programs()
+
+
+def events(caplog: pytest.LogCaptureFixture, text: str) -> list[dict[str, object]]:
+    """The fields of all log lines whose message contains `text`, with the message as `message`."""
+    return [
+        {"message": record.getMessage(), **record.fields}  # type: ignore[attr-defined]  # set by EventLog
+        for record in caplog.records
+        if record.name == "sockjs_bridge" and text in record.getMessage()
+    ]
+
+
+def log_everything(caplog: pytest.LogCaptureFixture) -> None:
+    """Collect log lines from INFO on."""
+    caplog.set_level(logging.INFO, logger="sockjs_bridge")
