@@ -71,9 +71,11 @@ class EventLog:
             fields["held_back"] = held_back
         self._write(level, event, fields)
 
-    def forget_repeats(self, key: str) -> int:
-        """Let the next event of this key through at once; returns how many lines were held back."""
-        return self._repeats.pop((key, *self._fields.values()), (0.0, 0))[1]
+    def forget_repeats(self, prefix: str) -> int:
+        """Let the next events whose key begins so through at once; returns how many lines were held back."""
+        others = tuple(self._fields.values())
+        matching = [key for key in self._repeats if key[1:] == others and str(key[0]).startswith(prefix)]
+        return sum(self._repeats.pop(key)[1] for key in matching)
 
     def _write(self, level: int, event: str, fields: dict[str, FieldValue]) -> None:
         if self._logger.isEnabledFor(level):

@@ -122,8 +122,8 @@ class Peer:
             await self.send_text("a" + json.dumps(await self.receive_messages()))
 
     async def stay(self) -> None:
-        """Keep the connection open, and read nothing, until the test ends."""
-        await asyncio.Event().wait()
+        """Say nothing more, and leave when the client does."""
+        await self.receive_close()
 
     async def until_closed(self) -> None:
         """Read and forget until the client has gone."""

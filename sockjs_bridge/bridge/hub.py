@@ -73,8 +73,8 @@ class Hub:
             self._log.repeated(
                 "messages came while no program was connected",
                 level=logging.INFO,
-                messages=len(messages),
                 reason=DropReason.NO_CONSUMER,
+                dropped_so_far=self.stats.dropped[DropReason.NO_CONSUMER],
             )
 
     def offer(self, messages: list[str]) -> int:
@@ -137,6 +137,11 @@ class Hub:
         if self._link is None:
             return
         self._link.pause_reading()
+        self._arm_stall_timer()
+
+    def _arm_stall_timer(self) -> None:
+        if not self._blocking:
+            return
         # The first to block rules: one pause never outlasts one stall_timeout.
         patience = next(iter(self._blocking)).stall_timeout
         self._stall_timer = asyncio.get_running_loop().call_later(patience, self._stalled)
@@ -144,6 +149,8 @@ class Hub:
     def _stalled(self) -> None:
         for endpoint in list(self._blocking):
             endpoint.cut_stalled()
+        # Those that were cut unblock when they are gone; others may have fallen behind meanwhile.
+        self._arm_stall_timer()
 
     def _cancel_stall_timer(self) -> None:
         if self._stall_timer is not None:

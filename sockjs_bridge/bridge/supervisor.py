@@ -174,7 +174,7 @@ class Supervisor:
                 self._hub.stats.connects[self._transport_name, obstacle] += 1
                 self._log.repeated(
                     f"{_FAILING}: {detail}{delay}",
-                    key=_FAILING,
+                    key=f"{_FAILING}: {detail}",
                     url=self._upstream.shown_url,
                     transport=self._transport_name,
                 )

@@ -1,4 +1,4 @@
-"""Binding listening sockets, with their mode right from the start."""
+"""Opening listening sockets, with their mode right from the start."""
 
 import os
 import socket
@@ -8,12 +8,14 @@ from pathlib import Path
 from sockjs_bridge.endpoints.address import ListenAddress, TcpAddress, UnixAddress
 
 _PROBE_SECONDS = 1.0
+BACKLOG = 1024
+"""How many clients the kernel lets wait until they are accepted."""
 
 
 def bind(address: ListenAddress, socket_mode: int) -> list[socket.socket]:
-    """Bind `address`; a host name may give several sockets. Raises OSError with a text for the user.
+    """Listen on `address`; a host name may give several sockets. Raises OSError with a text for the user.
 
-    `socket_mode` is the file mode of a Unix socket.
+    `socket_mode` is the file mode of a Unix socket. Clients that connect now wait until somebody accepts.
     """
     match address:
         case TcpAddress():
@@ -42,6 +44,8 @@ def _bind_tcp(address: TcpAddress) -> list[socket.socket]:
             # Where a name has several addresses, they share the port that the first one got.
             port = address.port or (bound[0].getsockname()[1] if len(bound) > 1 else 0)
             sock.bind((where[0], port, *where[2:]))
+            # Two processes may bind the same address, but only one of them may listen.
+            sock.listen(BACKLOG)
     except OSError as error:
         for sock in bound:
             sock.close()
@@ -59,6 +63,7 @@ def _bind_unix(path: str, socket_mode: int) -> socket.socket:
             sock.bind(path)
         finally:
             os.umask(previous)
+        sock.listen(BACKLOG)
         sock.setblocking(False)
     except OSError as error:
         sock.close()

@@ -78,7 +78,8 @@ _LINE_BREAK = re.compile("[\r\n]")
 def _lines_encoder(counts: EncodingCounts) -> Encoder:
     def encode(messages: list[str]) -> bytes:
         text = "\n".join(messages) + "\n"
-        if "\r" in text or text.count("\n") != len(messages):
+        # Looking through a second join is cheaper than counting the line breaks of the first.
+        if "\r" in text or "\n" in "".join(messages):
             text = "\n".join([_one_line(message, counts) for message in messages]) + "\n"
         return utf8(text, counts)
 

@@ -9,13 +9,12 @@ from dataclasses import dataclass
 
 from sockjs_bridge.endpoints.address import ListenAddress, UnixAddress
 from sockjs_bridge.endpoints.base import ClientBudget, Intake
-from sockjs_bridge.endpoints.binding import unlink_own
+from sockjs_bridge.endpoints.binding import BACKLOG, unlink_own
 from sockjs_bridge.endpoints.framing import Dropped, EncodingCounts, Framing
 from sockjs_bridge.endpoints.tcp_client import TcpClient
 from sockjs_bridge.errors import DropReason
 from sockjs_bridge.log import EventLog
 
-_BACKLOG = 1024
 _SWEEP_SECONDS = 30.0
 _SWEEPS_PER_LINGER = 4
 _FLUSH_LOOK_SECONDS = 0.02
@@ -40,7 +39,7 @@ class TcpOptions:
 class TcpListener:
     """Accepts programs, gives each of them every message, and takes theirs.
 
-    `sockets` are bound and not listening yet. Clients outlive every failure of the server: only the
+    `sockets` listen already. Clients outlive every failure of the server: only the
     bridge's own end, their own, or their slowness (`stall_timeout`) closes them.
     """
 
@@ -101,7 +100,7 @@ class TcpListener:
         loop = asyncio.get_running_loop()
         for sock in self._sockets:
             create = loop.create_unix_server if sock.family == socket.AF_UNIX else loop.create_server
-            self._servers.append(await create(lambda: TcpClient(self), sock=sock, backlog=_BACKLOG))
+            self._servers.append(await create(lambda: TcpClient(self), sock=sock, backlog=BACKLOG))
         self.log.info(f"listening on {self.name}", framing=self.options.framing.name)
 
     def deliver(self, messages: list[str]) -> None:

@@ -209,6 +209,21 @@ class WebSocketTransport:
 class _Listener(picows.WSListener):
     """Receives the callbacks of picows. One read's frames are collected and handed on together."""
 
+    __slots__ = (
+        "_burst",
+        "_closing",
+        "_connected",
+        "_ended",
+        "_fragments",
+        "_fragments_are_text",
+        "_fragments_bytes",
+        "_framed",
+        "_max_message_bytes",
+        "_receiver",
+        "outcome",
+        "writable",
+    )
+
     def __init__(
         self,
         receiver: Receiver,
