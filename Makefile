@@ -94,7 +94,7 @@ coverage: setup servers ## all tests, then the coverage of protocol/, which has 
 
 # --- servers of others that the tests run against -------------------------------------------------------------
 
-# sockjs-tornado and PyPI's sockjs install the same package name: each gets an environment of its own.
+# sockjs-tornado and the `sockjs` for aiohttp install the same package name: each gets an environment of its own.
 servers: server-node $(SERVERS)/tornado/.ready-$(PY) $(SERVERS)/aio/.ready-$(PY) ## real SockJS servers, below .cache
 
 # Without Node the tests of that server are skipped, and say so; with CI=true they fail.

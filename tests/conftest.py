@@ -1,8 +1,9 @@
 """What all tests have: uvloop under the async ones, as under the daemon, and real SockJS servers to talk to."""
 
 import asyncio
+import faulthandler
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack
 from functools import partial
 
@@ -13,6 +14,7 @@ from tests.real_servers import RealServer, ServerMissingError
 
 # Seconds before the hard limit of pytest-timeout at which an async test is cancelled.
 _CANCEL_BEFORE_LIMIT = 5.0
+_TEARDOWN_LIMIT = 60.0
 
 
 def pytest_asyncio_loop_factories(item: pytest.Item) -> dict[str, Callable[[], uvloop.Loop]]:
@@ -36,6 +38,16 @@ def _new_event_loop(limit: float) -> uvloop.Loop:
 def _cancel_tasks(loop: uvloop.Loop, why: str) -> None:
     for task in asyncio.all_tasks(loop):
         task.cancel(why)
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_teardown() -> Generator[None, object, object]:
+    """End the worker where a teardown hangs: pytest-timeout gives up its timer as soon as a test has failed."""
+    faulthandler.dump_traceback_later(_TEARDOWN_LIMIT, exit=True)
+    try:
+        return (yield)
+    finally:
+        faulthandler.cancel_dump_traceback_later()
 
 
 def _start_or_skip(name: str) -> RealServer:

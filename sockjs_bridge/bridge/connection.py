@@ -213,6 +213,10 @@ class Connection:
         self._cancel_open_timer()
         if self._look is not None:
             self._look.cancel()
+        replaced = self._session.replaced + self._transport.replaced
+        if replaced:
+            self._hub.stats.text_replaced += replaced
+            self._log.repeated("text that no UTF-8 can carry was replaced by U+FFFD", messages=replaced)
 
     def _result(self) -> AttemptFailed | SessionClosed:
         if self._failure is not None:

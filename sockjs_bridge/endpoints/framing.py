@@ -6,14 +6,19 @@ message; an encoder belongs to a listener and keeps nothing but counts.
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NoReturn, Protocol
 
 import orjson
 
-from sockjs_bridge.endpoints.stream_cutting import DelimitedStream, LengthPrefixedStream, NetstringStream
-from sockjs_bridge.errors import DropReason
+from sockjs_bridge.endpoints.stream_cutting import (
+    CountedStream,
+    DelimitedStream,
+    length32_piece,
+    netstring_piece,
+)
+from sockjs_bridge.errors import DropReason, FramingError
 
 _LENGTH_BYTES = 4
 
@@ -35,8 +40,12 @@ class Decoder(Protocol):
     dropped: list["Dropped"]
     """Messages that were left out since the reader last emptied this list."""
 
+    @property
+    def error(self) -> FramingError | None:
+        """Set once the stream has lost its message boundaries, after the messages before the fault."""
+
     def feed(self, data: bytes) -> list[str]:
-        """Messages that end in `data`. Raises FramingError where the stream cannot be cut any further."""
+        """Messages that end in `data`. Raises FramingError where there is none before the fault."""
 
     def end(self) -> list[str]:
         """The stream has ended: a last message without its delimiter."""
@@ -62,13 +71,17 @@ class Framing:
     make_decoder: Callable[[int], Decoder]
 
 
-def utf8(text: str, counts: EncodingCounts) -> bytes:
-    """Encode text whose lone surrogates, if any, become U+FFFD."""
+def _utf8(text: str, messages: list[str], counts: EncodingCounts) -> bytes:
+    """Encode the text made of `messages`; lone surrogates, if any, become U+FFFD."""
     try:
         return text.encode()
     except UnicodeEncodeError:
-        counts.surrogates_replaced += 1
+        counts.surrogates_replaced += sum(bool(_SURROGATE.search(message)) for message in messages)
         return _SURROGATE.sub("\ufffd", text).encode()
+
+
+def _utf8_each(messages: list[str], counts: EncodingCounts) -> Iterator[bytes]:
+    return (_utf8(message, [message], counts) for message in messages)
 
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
@@ -81,7 +94,7 @@ def _lines_encoder(counts: EncodingCounts) -> Encoder:
         # Looking through a second join is cheaper than counting the line breaks of the first.
         if "\r" in text or "\n" in "".join(messages):
             text = "\n".join([_one_line(message, counts) for message in messages]) + "\n"
-        return utf8(text, counts)
+        return _utf8(text, messages, counts)
 
     return encode
 
@@ -89,12 +102,29 @@ def _lines_encoder(counts: EncodingCounts) -> Encoder:
 def _one_line(message: str, counts: EncodingCounts) -> str:
     if not _LINE_BREAK.search(message):
         return message
+    if _is_json(message):
+        return _LINE_BREAK.sub(" ", message)
+    counts.line_breaks_replaced += 1
+    return message.replace("\n", "\\n").replace("\r", "\\r")
+
+
+def _is_json(text: str) -> bool:
     try:
-        orjson.loads(message)
+        orjson.loads(text)
     except ValueError:
-        counts.line_breaks_replaced += 1
-        return message.replace("\n", "\\n").replace("\r", "\\r")
-    return _LINE_BREAK.sub(" ", message)
+        # orjson refuses lone surrogates and numbers beyond doubles, which JSON allows.
+        try:
+            _STRICT_JSON.decode(text)
+        except (ValueError, RecursionError):
+            return False
+    return True
+
+
+def _no_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not JSON")
+
+
+_STRICT_JSON = json.JSONDecoder(parse_int=str, parse_float=str, parse_constant=_no_constant)
 
 
 def _json_encoder(counts: EncodingCounts) -> Encoder:
@@ -115,23 +145,21 @@ def _nul_encoder(counts: EncodingCounts) -> Encoder:
         if text.count("\0") != len(messages):
             counts.nuls_replaced += sum("\0" in message for message in messages)
             text = "\0".join([message.replace("\0", "\ufffd") for message in messages]) + "\0"
-        return utf8(text, counts)
+        return _utf8(text, messages, counts)
 
     return encode
 
 
 def _netstring_encoder(counts: EncodingCounts) -> Encoder:
     def encode(messages: list[str]) -> bytes:
-        return b"".join(
-            [b"%d:%b," % (len(data), data) for data in (utf8(message, counts) for message in messages)]
-        )
+        return b"".join([b"%d:%b," % (len(data), data) for data in _utf8_each(messages, counts)])
 
     return encode
 
 
 def _length32_encoder(counts: EncodingCounts) -> Encoder:
     def encode(messages: list[str]) -> bytes:
-        encoded = (utf8(message, counts) for message in messages)
+        encoded = _utf8_each(messages, counts)
         return b"".join([len(data).to_bytes(_LENGTH_BYTES, "big") + data for data in encoded])
 
     return encode
@@ -144,6 +172,7 @@ class _TextDecoder:
         self._stream = DelimitedStream(delimiter, max_message_bytes, self._drop_oversize)
         self._delimiter = delimiter.decode()
         self._lines = delimiter == b"\n"
+        self.error: FramingError | None = None  # a delimiter always comes again
         self.invalid_utf8 = 0
         self.dropped: list[Dropped] = []
 
@@ -182,6 +211,7 @@ class _JsonDecoder:
 
     def __init__(self, max_message_bytes: int) -> None:
         self._stream = DelimitedStream(b"\n", max_message_bytes, self._drop_oversize)
+        self.error: FramingError | None = None  # a delimiter always comes again
         self.invalid_utf8 = 0
         self.dropped: list[Dropped] = []
 
@@ -208,10 +238,17 @@ class _JsonDecoder:
 
     def _literal(self, line: bytes) -> str | None:
         try:
-            message = json.loads(line.decode())
+            text = line.decode()
+            replaced = 0
+        except UnicodeDecodeError:
+            text = line.decode(errors="replace")
+            replaced = 1
+        try:
+            message = json.loads(text)
         except (ValueError, RecursionError):
             message = None
         if isinstance(message, str):
+            self.invalid_utf8 += replaced
             return message
         self.dropped.append(Dropped(DropReason.INVALID, len(line)))
         return None
@@ -223,10 +260,14 @@ class _JsonDecoder:
 class _CountedDecoder:
     """Messages that say their length first."""
 
-    def __init__(self, stream: NetstringStream | LengthPrefixedStream) -> None:
+    def __init__(self, stream: CountedStream) -> None:
         self._stream = stream
         self.invalid_utf8 = 0
         self.dropped: list[Dropped] = []
+
+    @property
+    def error(self) -> FramingError | None:
+        return self._stream.error
 
     def feed(self, data: bytes) -> list[str]:
         return [self._text(piece) for piece in self._stream.feed(data)]
@@ -251,8 +292,14 @@ FRAMINGS = {
         Framing("lines", _lines_encoder, lambda limit: _TextDecoder(b"\n", limit)),
         Framing("json", _json_encoder, _JsonDecoder),
         Framing("nul", _nul_encoder, lambda limit: _TextDecoder(b"\0", limit)),
-        Framing("netstring", _netstring_encoder, lambda limit: _CountedDecoder(NetstringStream(limit))),
-        Framing("length32", _length32_encoder, lambda limit: _CountedDecoder(LengthPrefixedStream(limit))),
+        Framing(
+            "netstring",
+            _netstring_encoder,
+            lambda limit: _CountedDecoder(CountedStream(netstring_piece, limit)),
+        ),
+        Framing(
+            "length32", _length32_encoder, lambda limit: _CountedDecoder(CountedStream(length32_piece, limit))
+        ),
     )
 }
 """The framings by the name that the configuration gives them."""

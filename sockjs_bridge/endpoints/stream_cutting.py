@@ -74,14 +74,25 @@ class DelimitedStream:
         return self._delimiter.join(kept) if kept else None
 
 
-class LengthPrefixedStream:
-    """Pieces behind a big-endian length of four bytes."""
+FindPiece = Callable[[bytearray, int, int], tuple[int, int, int] | None]
+"""Looks for a piece in a buffer from a position on, at most so many bytes long.
 
-    __slots__ = ("_buffer", "_max_bytes")
+Returns where the piece starts and ends and where the next one begins, None if it is not whole yet;
+raises FramingError if there can be none.
+"""
 
-    def __init__(self, max_bytes: int) -> None:
+
+class CountedStream:
+    """Pieces that say their length first, in the way that `find_piece` knows."""
+
+    __slots__ = ("_buffer", "_find_piece", "_max_bytes", "error")
+
+    def __init__(self, find_piece: FindPiece, max_bytes: int) -> None:
+        self._find_piece = find_piece
         self._max_bytes = max_bytes
         self._buffer = bytearray()
+        self.error: FramingError | None = None
+        """Set once the stream cannot be cut any further."""
 
     @property
     def unfinished_bytes(self) -> int:
@@ -89,71 +100,61 @@ class LengthPrefixedStream:
         return len(self._buffer)
 
     def feed(self, data: bytes) -> list[bytes]:
-        """The pieces that end in `data`. Raises FramingError at a length over the limit."""
+        """The pieces that end in `data`.
+
+        Raises FramingError where no piece comes before the fault; otherwise the pieces are returned,
+        `error` is set and the next call raises it.
+        """
+        if self.error is not None:
+            raise self.error
         self._buffer += data
-        pieces, position, available = [], 0, len(self._buffer)
-        while available - position >= _LENGTH_BYTES:
-            start = position + _LENGTH_BYTES
-            length = int.from_bytes(self._buffer[position:start], "big")
-            if length > self._max_bytes:
-                raise FramingError(
-                    f"a message of {length} bytes, more than max_message_size ({self._max_bytes})"
-                )
-            if available - start < length:
-                break
-            pieces.append(bytes(self._buffer[start : start + length]))
-            position = start + length
+        pieces: list[bytes] = []
+        position = 0
+        try:
+            while (found := self._find_piece(self._buffer, position, self._max_bytes)) is not None:
+                start, end, position = found
+                pieces.append(bytes(self._buffer[start:end]))
+        except FramingError as error:
+            self.error = error
+            if not pieces:
+                raise
         del self._buffer[:position]
         return pieces
 
 
-class NetstringStream:
-    """Pieces such as `5:hello,` (D. J. Bernstein, "Netstrings")."""
+def length32_piece(buffer: bytearray, position: int, max_bytes: int) -> tuple[int, int, int] | None:
+    """A piece behind a big-endian length of four bytes."""
+    start = position + _LENGTH_BYTES
+    if len(buffer) < start:
+        return None
+    length = int.from_bytes(buffer[position:start], "big")
+    _check_length(length, max_bytes)
+    end = start + length
+    return (start, end, end) if len(buffer) >= end else None
 
-    __slots__ = ("_buffer", "_longest_length", "_max_bytes")
 
-    def __init__(self, max_bytes: int) -> None:
-        self._max_bytes = max_bytes
-        self._longest_length = len(str(max_bytes))
-        self._buffer = bytearray()
+def netstring_piece(buffer: bytearray, position: int, max_bytes: int) -> tuple[int, int, int] | None:
+    """A piece such as `5:hello,` (D. J. Bernstein, "Netstrings")."""
+    longest = len(str(max_bytes))
+    digits, colon, _ = bytes(buffer[position : position + longest + 1]).partition(b":")
+    if digits and not digits.isdigit():
+        raise FramingError("a netstring does not begin with its length")
+    if not colon:
+        if len(digits) > longest:
+            raise FramingError(f"a netstring longer than max_message_size ({max_bytes})")
+        return None
+    if not digits or (len(digits) > 1 and digits.startswith(b"0")):
+        raise FramingError("the length of a netstring is missing or begins with a zero")
+    _check_length(int(digits), max_bytes)
+    start = position + len(digits) + 1
+    end = start + int(digits)
+    if len(buffer) <= end:
+        return None
+    if buffer[end] != ord(","):
+        raise FramingError("a netstring does not end with a comma")
+    return start, end, end + 1
 
-    @property
-    def unfinished_bytes(self) -> int:
-        """Bytes of a piece that has not ended."""
-        return len(self._buffer)
 
-    def feed(self, data: bytes) -> list[bytes]:
-        """The pieces that end in `data`. Raises FramingError at anything that is no netstring."""
-        self._buffer += data
-        pieces, position, available = [], 0, len(self._buffer)
-        while position < available:
-            colon = self._buffer.find(b":", position, position + self._longest_length + 1)
-            if colon < 0:
-                self._check_digits(bytes(self._buffer[position : position + self._longest_length + 1]))
-                break
-            start = colon + 1
-            length = self._length(bytes(self._buffer[position:colon]))
-            if available <= start + length:
-                break
-            if self._buffer[start + length] != ord(","):
-                raise FramingError("a netstring does not end with a comma")
-            pieces.append(bytes(self._buffer[start : start + length]))
-            position = start + length + 1
-        del self._buffer[:position]
-        return pieces
-
-    def _check_digits(self, digits: bytes) -> None:
-        if not digits.isdigit():
-            raise FramingError("a netstring does not begin with its length")
-        if len(digits) > self._longest_length:
-            raise FramingError(f"a netstring longer than max_message_size ({self._max_bytes})")
-
-    def _length(self, digits: bytes) -> int:
-        self._check_digits(digits)
-        if len(digits) > 1 and digits.startswith(b"0"):
-            raise FramingError("the length of a netstring begins with a zero")
-        if int(digits) > self._max_bytes:
-            raise FramingError(
-                f"a netstring of {int(digits)} bytes, more than max_message_size ({self._max_bytes})"
-            )
-        return int(digits)
+def _check_length(length: int, max_bytes: int) -> None:
+    if length > max_bytes:
+        raise FramingError(f"a message of {length} bytes, more than max_message_size ({max_bytes})")

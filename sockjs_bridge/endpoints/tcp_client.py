@@ -3,6 +3,7 @@
 import asyncio
 import socket
 from collections.abc import Callable
+from contextlib import suppress
 from typing import TYPE_CHECKING, cast
 
 from sockjs_bridge.endpoints.http_guard import Finding, HttpGuard
@@ -146,17 +147,17 @@ class TcpClient(asyncio.Protocol):
 
     def _feed(self, data: bytes) -> None:
         replaced = self._decoder.invalid_utf8
-        try:
-            messages = self._decoder.feed(data)
-        except FramingError as error:
-            self._listener.count_dropped(DropReason.INVALID, 1)
-            self._listener.log.warning(f"a client broke the framing: {error}; closed it", client=self.peer)
-            self.close()
-            return
-        self._take(messages)
+        with suppress(FramingError):  # the decoder keeps it, also when messages come before it
+            self._take(self._decoder.feed(data))
         self._report_dropped()
         if self._decoder.invalid_utf8 > replaced:
             self._listener.note_invalid_utf8(self, self._decoder.invalid_utf8 - replaced)
+        if self._decoder.error is not None:
+            self._listener.count_dropped(DropReason.INVALID, 1)
+            self._listener.log.warning(
+                f"a client broke the framing: {self._decoder.error}; closed it", client=self.peer
+            )
+            self.close()
 
     def _take(self, messages: list[str]) -> None:
         if not messages:

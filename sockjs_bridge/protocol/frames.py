@@ -84,11 +84,11 @@ def decode_message_burst(payloads: list[bytes]) -> list[str] | None:
         return None
     try:
         # A raw line break cannot stand inside a JSON string, and every frame begins with a bracket of
-        # its own: so a broken one cannot borrow from its neighbours and still give one list each.
+        # its own: so a broken one cannot borrow from its neighbours and still give lists of strings.
         arrays = orjson.loads(b"[%b]" % b",\n".join([payload[1:] for payload in payloads]))
     except ValueError:
         return None
-    if len(arrays) != len(payloads):
+    if len(arrays) != len(payloads) or set(map(type, arrays)) != {list}:
         return None
     messages = list(chain.from_iterable(arrays))
     return messages if set(map(type, messages)) <= _ONLY_TEXT else None

@@ -92,11 +92,14 @@ class Lifecycle:
         return CarryOn()
 
     def _closed(self, now: float) -> LifecycleCommand:
-        if self._opened_at is not None and now - self._opened_at >= self._policy.stable_after:
+        lasted = now - self._opened_at if self._opened_at is not None else 0.0
+        self._opened_at = None
+        # A session that ends as soon as it opens is no end of an outage: its server gets growing delays.
+        if lasted >= self._policy.initial:
+            self._away_since = now
+        if lasted >= self._policy.stable_after:
             self._backoff.reset()
             self._preferred = None
-            self._away_since = now
-        self._opened_at = None
         return Wait(self._backoff.next_delay(now - self._away_since))
 
     def _failed(self, event: AttemptFailed, now: float) -> LifecycleCommand:

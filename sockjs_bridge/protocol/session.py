@@ -47,10 +47,11 @@ class Session:
     the messages themselves and which is open as soon as it is connected.
     """
 
-    __slots__ = ("_framed", "replaced", "state")
+    __slots__ = ("_framed", "_seen_open", "replaced", "state")
 
     def __init__(self, *, framed: bool = True) -> None:
         self._framed = framed
+        self._seen_open = False
         self.state = State.CONNECTING
         self.replaced = 0
         """Messages of a raw WebSocket in which invalid UTF-8 was replaced by U+FFFD."""
@@ -101,8 +102,10 @@ class Session:
                         events.append(MessagesReceived(messages))
                 case HeartbeatFrame():
                     events.append(HeartbeatReceived())
-                case OpenFrame() if self.state is State.CONNECTING:
-                    events += self._opened()
+                case OpenFrame() if not self._seen_open:
+                    self._seen_open = True
+                    if self.state is State.CONNECTING:
+                        events += self._opened()
                 case OpenFrame():
                     # Rule W: the server has lost the session and begun another one.
                     return events + self.receive_closed(

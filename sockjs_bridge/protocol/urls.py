@@ -39,7 +39,8 @@ class BaseUrl:
             raise ValueError("names no host" if not url.raw_host else "port 0 cannot be connected to")
         if url.raw_fragment:
             raise ValueError('has a fragment ("#..."), which is never sent to a server: remove it')
-        user_info = (url.user or "", url.password or "") if url.raw_user is not None else None
+        has_user_info = url.raw_user is not None or url.raw_password is not None
+        user_info = (url.user or "", url.password or "") if has_user_info else None
         # An ASCII URL is sent as it was written: re-quoting could break a signature in its query.
         written = URL(text, encoded=True) if text.isascii() else url
         path = written.raw_path.rstrip("/")

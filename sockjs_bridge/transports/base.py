@@ -34,6 +34,9 @@ class Receiver(Protocol):
 class Transport(Protocol):
     """Carries frames to and from the server for one session."""
 
+    replaced: int
+    """Messages in which a lone surrogate had to be replaced by U+FFFD to be sent."""
+
     @property
     def can_send(self) -> bool:
         """Whether `send` may be called now: connected, and the server keeps up."""

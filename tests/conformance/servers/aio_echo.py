@@ -1,0 +1,77 @@
+"""The test server on PyPI's `sockjs`, the one for aiohttp."""
+
+import asyncio
+from functools import partial
+from importlib.metadata import version
+
+import sockjs
+from aiohttp import web
+from server_process import announce, die, parse_arguments, serve
+
+
+async def echo(_manager, session, msg):
+    if msg.type == sockjs.MsgType.MESSAGE:
+        session.send(msg.data)
+
+
+async def close(_manager, session, msg):
+    if msg.type == sockjs.MsgType.OPEN:
+        session.close(3000, "Go away!")
+
+
+async def bulk(_manager, session, msg):
+    if msg.type == sockjs.MsgType.OPEN:
+        for number in range(5):
+            session.send(f"m{number}")
+    elif msg.type == sockjs.MsgType.MESSAGE:
+        if msg.data == "close":
+            session.close(4001, 'bye "quoted"')
+        else:
+            session.send(msg.data)
+
+
+async def chat(manager, _session, msg):
+    if msg.type == sockjs.MsgType.MESSAGE:
+        # Not manager.broadcast: that sends a ready-made SockJS frame, to raw WebSockets too.
+        for session in manager.sessions.values():
+            session.send(msg.data)
+
+
+async def mortal(_manager, session, msg):
+    if msg.type == sockjs.MsgType.MESSAGE:
+        if msg.data == "die":
+            die()
+        session.send(msg.data)
+
+
+def create_app() -> web.Application:
+    app = web.Application()
+
+    def add(path, handler, **options):
+        # This package asks for cookies unless told otherwise; the other two servers do not.
+        options = {"cookie_needed": False} | options
+        sockjs.add_endpoint(app, handler, name=path.strip("/"), prefix=path, **options)
+
+    add_echo = partial(add, handler=echo)
+    add_echo("/echo")
+    add_echo("/hb1", heartbeat_delay=1)
+    add_echo("/cookie_needed_echo", cookie_needed=True)
+    add_echo("/disabled_websocket_echo", disable_transports=("websocket",))
+    add("/close", close)
+    add("/bulk", bulk)
+    add("/chat", chat)
+    add("/die", mortal)
+    return app
+
+
+async def main() -> None:
+    arguments = parse_arguments(__doc__)
+    runner = web.AppRunner(create_app())
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", arguments.port).start()
+    announce(runner.addresses[0][1], "sockjs (aiohttp)", version("sockjs"))
+    await serve(until_stdin_closes=arguments.until_stdin_closes)
+
+
+if __name__ == "__main__":
+    asyncio.run(main())
