@@ -61,7 +61,9 @@ async def _chat_server() -> AsyncIterator[int]:
 async def _chat(manager: Any, session: Any, message: Any) -> None:
     del session
     if message.type == sockjs.MsgType.MESSAGE:
-        manager.broadcast(message.data)
+        # Not manager.broadcast: that sends a ready-made SockJS frame, to raw WebSockets too.
+        for member in list(manager.sessions.values()):
+            member.send(message.data)
 
 
 async def _echo(manager: Any, session: Any, message: Any) -> None:

@@ -88,11 +88,11 @@ class Connection:
             self._end()
         return self._result()
 
-    def close(self) -> None:
-        """Leave politely: Close frame 1000. `run` returns soon."""
+    def close(self, within: float) -> None:
+        """Leave politely: Close frame 1000. `run` returns when it is answered, or after `within` seconds."""
         self._leaving = True
         self._session.close()
-        self._transport.close(NORMAL_CLOSURE)
+        self._transport.close(NORMAL_CLOSURE, within)
 
     @property
     def has_flushed(self) -> bool:

@@ -25,7 +25,7 @@ from sockjs_bridge.transports.base import Transport
 RAW = "websocket-raw"
 _FAILING = "cannot connect"
 _LOOK_SECONDS = 0.02
-_CLOSE_SECONDS = 1.5
+_SHORTEST_CLOSE_SECONDS = 0.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,8 +97,9 @@ class Supervisor:
             await self._until(lambda: not self.is_open or connection.has_flushed, deadline)
         self._stopping = True
         if connection is not None and self.is_open:
-            connection.close()
-            await self._until(lambda: not self.is_open, deadline + _CLOSE_SECONDS)
+            # The answer to our Close proves that the server has read all before it: worth the time there is.
+            connection.close(max(deadline - self._loop.time(), _SHORTEST_CLOSE_SECONDS))
+            await self._until(lambda: not self.is_open, deadline + 2 * _SHORTEST_CLOSE_SECONDS)
         if self._task is not None:
             self._task.cancel()
         unsent = self._hub.outbox.messages

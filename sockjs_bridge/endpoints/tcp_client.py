@@ -72,8 +72,9 @@ class TcpClient(asyncio.Protocol):
         if self._guard is not None:
             self._feed(self._guard.end())
             self._guard = None
+        replaced = self._decoder.invalid_utf8
         self._take(self._decoder.end())
-        self._report_dropped()
+        self._report(replaced)
         if not self.accepted or not self._listener.serves_after_eof:
             self._listener.stop_delivery(self)
             return False
@@ -149,9 +150,7 @@ class TcpClient(asyncio.Protocol):
         replaced = self._decoder.invalid_utf8
         with suppress(FramingError):  # the decoder keeps it, also when messages come before it
             self._take(self._decoder.feed(data))
-        self._report_dropped()
-        if self._decoder.invalid_utf8 > replaced:
-            self._listener.note_invalid_utf8(self, self._decoder.invalid_utf8 - replaced)
+        self._report(replaced)
         if self._decoder.error is not None:
             self._listener.count_dropped(DropReason.INVALID, 1)
             self._listener.log.warning(
@@ -177,7 +176,10 @@ class TcpClient(asyncio.Protocol):
         if not self._transport.is_closing() and self._eof_at is None:
             self._transport.resume_reading()
 
-    def _report_dropped(self) -> None:
+    def _report(self, replaced_before: int) -> None:
+        """Tell the listener what was wrong with the bytes that have just been decoded."""
         for dropped in self._decoder.dropped:
             self._listener.report_dropped(self, dropped)
         self._decoder.dropped.clear()
+        if self._decoder.invalid_utf8 > replaced_before:
+            self._listener.note_invalid_utf8(self, self._decoder.invalid_utf8 - replaced_before)

@@ -66,8 +66,11 @@ class Transport(Protocol):
     def seconds_since_last_byte(self) -> float | None:
         """Seconds since the server's last byte reached this machine; None if unknown."""
 
-    def close(self, code: int) -> None:
-        """Close politely: what the server still sends is reported. Within a second `wait_closed` returns."""
+    def close(self, code: int, within: float) -> None:
+        """Close politely: what the server still sends is reported. `wait_closed` returns within so many seconds.
+
+        A server that answers the Close has read everything that was sent before it.
+        """
 
     def abandon(self, code: int) -> None:
         """Close in the background: nothing more is of interest, and `wait_closed` returns at once."""

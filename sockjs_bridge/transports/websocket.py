@@ -145,10 +145,10 @@ class WebSocketTransport:
         """Seconds since the last byte came in: parts of a large frame are seen by the kernel alone."""
         return seconds_since_last_data(self._sock) if self._sock else None
 
-    def close(self, code: int) -> None:
-        """Send a Close frame, and hang up when it is answered or after a second."""
+    def close(self, code: int, within: float) -> None:
+        """Send a Close frame, and hang up when it is answered or after `within` seconds."""
         if self._listener is not None:
-            self._listener.close(self._ws, code, "")
+            self._listener.close(self._ws, code, "", within)
         elif self._sock is not None:
             _hang_up(self._sock)
 
@@ -156,7 +156,7 @@ class WebSocketTransport:
         """Close without waiting for the server's side of it."""
         if not self._ended.done():
             self._ended.set_result(TransportClosed(Cause.TRANSPORT_LOST, DROPPED))
-        self.close(code)
+        self.close(code, _CLOSE_SECONDS)
 
     async def _watch(self, ws: WSTransport, listener: "_Listener") -> None:
         """Wait for picows to be done with the connection, and take from it how that came about."""
@@ -282,14 +282,14 @@ class _Listener(picows.WSListener):
         self.writable = True
         self._receiver.resume_sending()
 
-    def close(self, transport: WSTransport, code: int, reason: str) -> None:
+    def close(self, transport: WSTransport, code: int, reason: str, within: float = _CLOSE_SECONDS) -> None:
         """Begin the closing handshake, if it has not begun."""
         if transport.is_disconnected or self._closing:
             return
         self._closing = True
         transport.send_close(cast("WSCloseCode", code), reason.encode()[:_LONGEST_REASON_BYTES])
         # A peer that does not answer, or does not even read, must not hold the connection open.
-        asyncio.get_running_loop().call_later(_CLOSE_SECONDS, transport.disconnect, False)
+        asyncio.get_running_loop().call_later(within, transport.disconnect, False)
 
     def _receive_special(
         self, transport: WSTransport, kind: WSMsgType, frame: WSFrame, payload: bytes
@@ -387,7 +387,7 @@ def _refusal(error: picows.WSHandshakeError) -> ConnectError:
     status = int(found[1]) if found else None
     if status is None or status == HTTPStatus.SWITCHING_PROTOCOLS:
         return ConnectError(
-            Obstacle.HANDSHAKE, f"the answer is no WebSocket handshake: {error}", status=status
+            Obstacle.HANDSHAKE, f"the answer is no WebSocket handshake: {_fault(error)}", status=status
         )
     try:
         phrase = f"{status} {HTTPStatus(status).phrase}"
@@ -395,6 +395,13 @@ def _refusal(error: picows.WSHandshakeError) -> ConnectError:
         phrase = str(status)
     text = f"the server answered {phrase} to the WebSocket handshake{_hint(status)}"
     return ConnectError(Obstacle.STATUS, text, status=status)
+
+
+def _fault(error: picows.WSHandshakeError) -> str:
+    # The library's own text quotes the answer, in which there may be cookies.
+    if isinstance(error, picows.WSInvalidHeaderError):
+        return f"its {error.name} header is not what RFC 6455 asks for"
+    return "it is malformed, or no HTTP/1.1"
 
 
 def _hint(status: int) -> str:
