@@ -105,6 +105,9 @@ class Peer:
             opcode, payload = await self.receive_frame()
             if opcode == PING:
                 await self.send_frame(PONG, payload)
+            elif opcode == CLOSE:
+                await self.send_frame(CLOSE, payload)
+                raise ConnectionAbortedError("the client has closed")
             elif opcode == TEXT:
                 messages: list[str] = json.loads(payload)
                 return messages

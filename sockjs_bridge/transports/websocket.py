@@ -2,13 +2,11 @@
 
 import asyncio
 import logging
-import re
 import socket
 import ssl
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from http import HTTPStatus
 from typing import cast
 
 import picows
@@ -23,6 +21,7 @@ from sockjs_bridge.tcp_info import seconds_since_last_data
 from sockjs_bridge.transports.base import Receiver, TransportClosed
 from sockjs_bridge.transports.cookies import cookie_header, store_cookies
 from sockjs_bridge.transports.dial import dial
+from sockjs_bridge.transports.handshake import cookies_of_refusal, explain
 
 NORMAL_CLOSURE = 1000
 PROTOCOL_ERROR = 1002
@@ -32,7 +31,6 @@ _CLOSE_SECONDS = 1.0
 _LONGEST_CONTROL_BYTES = 125  # RFC 6455 section 5.5
 _LONGEST_REASON_BYTES = _LONGEST_CONTROL_BYTES - 2  # the code comes first
 _READ_BUFFER_BYTES = 128 * 1024
-_STATUS_LINE = re.compile(rb"HTTP/\d(?:\.\d)? +(\d{3})")
 # picows would log what is reported here anyway, with other words.
 _picows_log = logging.getLogger("picows.client")
 _picows_log.setLevel(logging.CRITICAL)
@@ -102,7 +100,8 @@ class WebSocketTransport:
                 use_aiofastnet=False,
             )
         except (picows.WSHandshakeError, ssl.SSLError, OSError) as error:
-            raise self._connect_error(error) from error
+            store_cookies(self._jar, url, cookies_of_refusal(error))
+            raise explain(error) from error
         except asyncio.CancelledError:
             # picows leaves a connection that waits for its handshake open when it is cancelled.
             _hang_up(sock)
@@ -185,18 +184,6 @@ class WebSocketTransport:
         if cookies:
             headers["Cookie"] = cookies
         return headers
-
-    def _connect_error(self, error: Exception) -> ConnectError:
-        if isinstance(error, picows.WSHandshakeError):
-            store_cookies(self._jar, self._options.url, _set_cookie_headers(error.raw_header or b""))
-            return _refusal(error)
-        if isinstance(error, ssl.SSLCertVerificationError):
-            return ConnectError(
-                Obstacle.TLS, f"the server's certificate is not accepted: {error.verify_message}"
-            )
-        if isinstance(error, ssl.SSLError):
-            return ConnectError(Obstacle.TLS, f"TLS failed: {error.reason or error}")
-        return ConnectError(Obstacle.HANDSHAKE, f"the connection broke during the handshake: {error}")
 
     def _utf8(self, message: str) -> bytes:
         try:
@@ -380,42 +367,3 @@ def _hang_up(sock: socket.socket) -> None:
     with suppress(OSError):  # it may be disconnected already
         sock.shutdown(socket.SHUT_RDWR)
     sock.close()
-
-
-def _refusal(error: picows.WSHandshakeError) -> ConnectError:
-    found = _STATUS_LINE.match(error.raw_header or b"")
-    status = int(found[1]) if found else None
-    if status is None or status == HTTPStatus.SWITCHING_PROTOCOLS:
-        return ConnectError(
-            Obstacle.HANDSHAKE, f"the answer is no WebSocket handshake: {_fault(error)}", status=status
-        )
-    try:
-        phrase = f"{status} {HTTPStatus(status).phrase}"
-    except ValueError:
-        phrase = str(status)
-    text = f"the server answered {phrase} to the WebSocket handshake{_hint(status)}"
-    return ConnectError(Obstacle.STATUS, text, status=status)
-
-
-def _fault(error: picows.WSHandshakeError) -> str:
-    # The library's own text quotes the answer, in which there may be cookies.
-    if isinstance(error, picows.WSInvalidHeaderError):
-        return f"its {error.name} header is not what RFC 6455 asks for"
-    return "it is malformed, or no HTTP/1.1"
-
-
-def _hint(status: int) -> str:
-    if status == HTTPStatus.NOT_FOUND:
-        return " (does the url name the SockJS endpoint, such as http://host/echo?)"
-    if status == HTTPStatus.FORBIDDEN:
-        return " (a login or an origin may be missing)"
-    if HTTPStatus.OK <= status < HTTPStatus.BAD_REQUEST:
-        return " (redirects are not followed, and a page is no WebSocket)"
-    return ""
-
-
-def _set_cookie_headers(raw_header: bytes) -> list[str]:
-    lines = (line.partition(b":") for line in raw_header.split(b"\r\n"))
-    return [
-        value.strip().decode("latin-1") for name, _, value in lines if name.strip().lower() == b"set-cookie"
-    ]

@@ -307,6 +307,34 @@ async def test_full_queue_stops_reading_and_loses_nothing(tmp_path: Path) -> Non
             ]
 
 
+async def test_slow_server_stops_the_writers_and_loses_nothing(tmp_path: Path) -> None:
+    """What the server does not take waits in the queue, then in the program: not in our memory."""
+    received: list[str] = []
+    may_read = asyncio.Event()
+
+    async def script(peer: Peer) -> None:
+        await peer.open_session()
+        await may_read.wait()
+        while len(received) < 30_000:
+            received.extend(await peer.receive_messages())
+        await peer.stay()
+
+    lines = [f"{number} {'x' * 1000}" for number in range(30_000)]
+    queue = 'queue = { max_bytes = "1MiB" }'
+    async with scripted(script) as server, running(one_session(server.url(), queue), tmp_path) as bridge:
+        await bridge.opened()
+        program = await bridge.client()
+        writing = asyncio.create_task(program.send("".join(f"{line}\n" for line in lines).encode()))
+        outbox = bridge.chat.hub.outbox
+        await until(lambda: outbox.size_bytes > 900_000)
+        assert outbox.size_bytes <= 1 << 20
+        assert not received
+        may_read.set()
+        await until(lambda: len(received) == len(lines))
+        await writing
+        assert received == lines
+
+
 async def test_slow_client_stops_the_server_and_loses_nothing(tmp_path: Path) -> None:
     """`slow_client = "pause"`: while one does not read, the server is not read; then it goes on."""
     total = 20_000

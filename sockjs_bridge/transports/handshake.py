@@ -1,0 +1,64 @@
+"""Why a WebSocket handshake failed, in words that help, and without quoting what may be secret."""
+
+import re
+import ssl
+from http import HTTPStatus
+
+import picows
+
+from sockjs_bridge.errors import ConnectError, Obstacle
+
+# picows gives no response object for HTTP/1.0 and for statuses it does not know.
+_STATUS_LINE = re.compile(rb"HTTP/\d(?:\.\d)? +(\d{3})")
+
+
+def explain(error: Exception) -> ConnectError:
+    """Map what picows, ssl or a socket raised during a handshake."""
+    if isinstance(error, picows.WSHandshakeError):
+        return _refusal(error)
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return ConnectError(Obstacle.TLS, f"the server's certificate is not accepted: {error.verify_message}")
+    if isinstance(error, ssl.SSLError):
+        return ConnectError(Obstacle.TLS, f"TLS failed: {error.reason or error}")
+    return ConnectError(Obstacle.HANDSHAKE, f"the connection broke during the handshake: {error}")
+
+
+def _refusal(error: picows.WSHandshakeError) -> ConnectError:
+    found = _STATUS_LINE.match(error.raw_header or b"")
+    status = int(found[1]) if found else None
+    if status is None or status == HTTPStatus.SWITCHING_PROTOCOLS:
+        return ConnectError(
+            Obstacle.HANDSHAKE, f"the answer is no WebSocket handshake: {_fault(error)}", status=status
+        )
+    try:
+        phrase = f"{status} {HTTPStatus(status).phrase}"
+    except ValueError:
+        phrase = str(status)
+    text = f"the server answered {phrase} to the WebSocket handshake{_hint(status)}"
+    return ConnectError(Obstacle.STATUS, text, status=status)
+
+
+def _fault(error: picows.WSHandshakeError) -> str:
+    # The library's own text quotes the answer, in which there may be cookies.
+    if isinstance(error, picows.WSInvalidHeaderError):
+        return f"its {error.name} header is not the expected one"
+    return "it is malformed, or no HTTP/1.1"
+
+
+def _hint(status: int) -> str:
+    if status == HTTPStatus.NOT_FOUND:
+        return " (does the url name the SockJS endpoint, such as http://host/echo?)"
+    if status == HTTPStatus.FORBIDDEN:
+        return " (a login or an origin may be missing)"
+    if HTTPStatus.OK <= status < HTTPStatus.BAD_REQUEST:
+        return " (redirects are not followed, and a page is no WebSocket)"
+    return ""
+
+
+def cookies_of_refusal(error: Exception) -> list[str]:
+    """The Set-Cookie headers of an answer that is no handshake; none where there is no answer."""
+    raw_header = (error.raw_header or b"") if isinstance(error, picows.WSHandshakeError) else b""
+    lines = (line.partition(b":") for line in raw_header.split(b"\r\n"))
+    return [
+        value.strip().decode("latin-1") for name, _, value in lines if name.strip().lower() == b"set-cookie"
+    ]
