@@ -3,7 +3,6 @@
 import asyncio
 import socket
 from collections.abc import Callable
-from contextlib import suppress
 from typing import TYPE_CHECKING, cast
 
 from sockjs_bridge.endpoints.http_guard import Finding, HttpGuard
@@ -148,9 +147,14 @@ class TcpClient(asyncio.Protocol):
 
     def _feed(self, data: bytes) -> None:
         replaced = self._decoder.invalid_utf8
-        with suppress(FramingError):  # the decoder keeps it, also when messages come before it
-            self._take(self._decoder.feed(data))
-        self._report(replaced)
+        try:
+            messages = self._decoder.feed(data)
+        except FramingError:
+            messages = []  # the decoder keeps the error, also when messages come before it
+        if messages:
+            self._take(messages)
+        if self._decoder.dropped or self._decoder.invalid_utf8 > replaced:
+            self._report(replaced)
         if self._decoder.error is not None:
             self._listener.count_dropped(DropReason.INVALID, 1)
             self._listener.log.warning(

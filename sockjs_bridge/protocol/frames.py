@@ -2,8 +2,9 @@
 
 import json
 import re
+from bisect import bisect_right
 from dataclasses import dataclass
-from itertools import chain
+from itertools import accumulate, chain
 from operator import itemgetter
 
 import orjson
@@ -80,6 +81,8 @@ def decode_message_burst(payloads: list[bytes]) -> list[str] | None:
 
     None when any of them is not a plain array of strings: then look at each with `decode_frame`.
     """
+    if len(payloads) == 1:
+        return _plain_array(payloads[0])
     if set(map(_beginning, payloads)) != _MESSAGES_BEGIN:
         return None
     try:
@@ -94,13 +97,22 @@ def decode_message_burst(payloads: list[bytes]) -> list[str] | None:
     return messages if set(map(type, messages)) <= _ONLY_TEXT else None
 
 
-def _decode_array(payload: bytes) -> list[str]:
+def _plain_array(payload: bytes) -> list[str] | None:
+    """The messages of a frame that is a plain array of strings."""
+    if payload[:2] != b"a[":
+        return None
     try:
         messages = orjson.loads(payload[1:])
-        if type(messages) is list and set(map(type, messages)) <= _ONLY_TEXT:
-            return messages
     except ValueError:
-        pass  # a lone surrogate, perhaps: the slower parser below knows them
+        return None
+    return messages if set(map(type, messages)) <= _ONLY_TEXT else None
+
+
+def _decode_array(payload: bytes) -> list[str]:
+    messages = _plain_array(payload)
+    if messages is not None:
+        return messages
+    # It may hold a lone surrogate or an object: this parser, slower, knows them.
     try:
         return _elements(payload[1:].decode())
     except (ValueError, RecursionError) as error:
@@ -170,34 +182,31 @@ def encode_messages(batch: list[str], batch_bytes: int) -> list[bytes]:
 
     A message that is larger alone goes alone; 0 puts every message alone. An empty batch gives nothing.
     """
-    if not batch:
-        return []
-    elements = _encode_elements(batch)
-    room = batch_bytes - 2  # the brackets
-    arrays, start, length = [], 0, len(elements)
-    while length - start > room:
-        cut = elements.rfind(_SEPARATOR, start, start + max(room, 0) + len(_SEPARATOR))
-        if cut < 0:  # not even one fits
-            cut = elements.find(_SEPARATOR, start)
-            if cut < 0:
-                break
-        arrays.append(_array(elements[start:cut]))
-        start = cut + len(_SEPARATOR)
-    arrays.append(_array(elements[start:]))
+    if len(batch) == 1:
+        return [_encode_array(batch)]
+    ends = list(accumulate(map(len, batch)))
+    arrays: list[bytes] = []
+    start, taken, bytes_per_character = 0, 0, _FIRST_GUESS
+    while start < len(batch):
+        # A group is guessed from the one before it, and made smaller in the rare case that it is too large:
+        # to encode every message alone, only to know its size, would cost several times as much.
+        end = max(bisect_right(ends, taken + batch_bytes / bytes_per_character, start), start + 1)
+        array = _encode_array(batch[start:end])
+        while len(array) > batch_bytes and end - start > 1:
+            end = start + max(int((end - start) * _SAFETY * batch_bytes / len(array)), 1)
+            array = _encode_array(batch[start:end])
+        arrays.append(array)
+        bytes_per_character = len(array) / max(ends[end - 1] - taken, 1) / _SAFETY
+        start, taken = end, ends[end - 1]
     return arrays
 
 
-# Indented JSON has a raw line break between elements, and nowhere else: there it can be cut.
-_SEPARATOR = b",\n  "
+_FIRST_GUESS = 1.15
+_SAFETY = 0.97
 
 
-def _encode_elements(batch: list[str]) -> bytes:
-    """The literals of the batch with separators between them, in one pass."""
+def _encode_array(batch: list[str]) -> bytes:
     try:
-        return escape_json(orjson.dumps(batch, option=orjson.OPT_INDENT_2)[4:-2])
+        return escape_json(orjson.dumps(batch))
     except TypeError:  # a lone surrogate
-        return _SEPARATOR.join([json.dumps(message).encode() for message in batch])
-
-
-def _array(elements: bytes) -> bytes:
-    return b"[%b]" % elements.replace(_SEPARATOR, b",")
+        return json.dumps(batch, separators=(",", ":")).encode()

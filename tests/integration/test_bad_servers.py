@@ -29,13 +29,13 @@ def first_failure(caplog: pytest.LogCaptureFixture) -> str:
     return str(events(caplog, "cannot connect")[0]["message"])
 
 
-async def open_at_the_second_connection(peer: Peer) -> None:
+async def echo(peer: Peer) -> None:
     await peer.open_session()
     await peer.echo()
 
 
 async def test_server_not_there_and_then_it_is(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    async with scripted(open_at_the_second_connection) as server:
+    async with scripted(echo) as server:
         await server.stop()
         async with running(one_session(server.url()), tmp_path) as bridge:
             await until(lambda: events(caplog, "cannot connect"))
@@ -151,11 +151,21 @@ def _self_signed(directory: Path) -> ssl.SSLContext:
 
 async def test_certificate_of_nobody_we_trust(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     async with (
-        scripted(open_at_the_second_connection, _self_signed(tmp_path)) as server,
+        scripted(echo, _self_signed(tmp_path)) as server,
         running(one_session(server.url()), tmp_path),
     ):
         await until(lambda: events(caplog, "cannot connect"))
         assert "certificate is not accepted: self-signed certificate" in first_failure(caplog)
+
+
+async def test_certificate_that_the_system_trusts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with scripted(echo, _self_signed(tmp_path)) as server:
+        monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "certificate.pem"))
+        async with running(one_session(server.url()), tmp_path) as bridge:
+            await bridge.opened()
+            program = await bridge.client()
+            await program.send(b"over TLS\n")
+            assert await program.line() == "over TLS"
 
 
 async def test_tls_to_a_plain_server(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
