@@ -165,93 +165,28 @@ def _length32_encoder(counts: EncodingCounts) -> Encoder:
     return encode
 
 
-class _TextDecoder:
-    """Messages between delimiters: lines, or texts that end in NUL."""
+class _DelimitedDecoder:
+    """Messages between delimiters; `parse` makes messages of the pieces that have ended."""
 
-    def __init__(self, delimiter: bytes, max_message_bytes: int) -> None:
+    def __init__(
+        self,
+        delimiter: bytes,
+        max_message_bytes: int,
+        parse: Callable[["_DelimitedDecoder", bytes], list[str]],
+    ) -> None:
         self._stream = DelimitedStream(delimiter, max_message_bytes, self._drop_oversize)
-        self._delimiter = delimiter.decode()
-        self._lines = delimiter == b"\n"
+        self._parse = parse
         self.error: FramingError | None = None  # a delimiter always comes again
         self.invalid_utf8 = 0
         self.dropped: list[Dropped] = []
 
     def feed(self, data: bytes) -> list[str]:
-        return self._messages(self._stream.feed(data))
+        block = self._stream.feed(data)
+        return [] if block is None else self._parse(self, block)
 
     def end(self) -> list[str]:
-        return self._messages(self._stream.end())
-
-    def _messages(self, block: bytes | None) -> list[str]:
-        if block is None:
-            return []
-        try:
-            messages = block.decode().split(self._delimiter)
-        except UnicodeDecodeError:
-            messages = [self._replacing(piece) for piece in block.split(self._delimiter.encode())]
-        if not self._lines:
-            return messages
-        if b"\r" in block:
-            messages = [message.removesuffix("\r") for message in messages]
-        return [message for message in messages if message] if "" in messages else messages
-
-    def _replacing(self, piece: bytes) -> str:
-        try:
-            return piece.decode()
-        except UnicodeDecodeError:
-            self.invalid_utf8 += 1
-            return piece.decode(errors="replace")
-
-    def _drop_oversize(self, size_bytes: int) -> None:
-        self.dropped.append(Dropped(DropReason.OVERSIZE, size_bytes))
-
-
-class _JsonDecoder:
-    """One JSON string literal a line."""
-
-    def __init__(self, max_message_bytes: int) -> None:
-        self._stream = DelimitedStream(b"\n", max_message_bytes, self._drop_oversize)
-        self.error: FramingError | None = None  # a delimiter always comes again
-        self.invalid_utf8 = 0
-        self.dropped: list[Dropped] = []
-
-    def feed(self, data: bytes) -> list[str]:
-        return self._messages(self._stream.feed(data))
-
-    def end(self) -> list[str]:
-        return self._messages(self._stream.end())
-
-    def _messages(self, block: bytes | None) -> list[str]:
-        if block is None:
-            return []
-        lines = [line for line in block.split(b"\n") if line.strip()]
-        if not lines:
-            return []
-        try:
-            # No raw line break can stand inside a literal, so that none can reach into the next line.
-            messages = orjson.loads(b"[%b]" % b",\n".join(lines))
-            if len(messages) == len(lines) and set(map(type, messages)) == {str}:
-                return list(messages)
-        except ValueError:
-            pass
-        return [message for line in lines if (message := self._literal(line)) is not None]
-
-    def _literal(self, line: bytes) -> str | None:
-        try:
-            text = line.decode()
-            replaced = 0
-        except UnicodeDecodeError:
-            text = line.decode(errors="replace")
-            replaced = 1
-        try:
-            message = json.loads(text)
-        except (ValueError, RecursionError):
-            message = None
-        if isinstance(message, str):
-            self.invalid_utf8 += replaced
-            return message
-        self.dropped.append(Dropped(DropReason.INVALID, len(line)))
-        return None
+        block = self._stream.end()
+        return [] if block is None else self._parse(self, block)
 
     def _drop_oversize(self, size_bytes: int) -> None:
         self.dropped.append(Dropped(DropReason.OVERSIZE, size_bytes))
@@ -270,7 +205,7 @@ class _CountedDecoder:
         return self._stream.error
 
     def feed(self, data: bytes) -> list[str]:
-        return [self._text(piece) for piece in self._stream.feed(data)]
+        return [_replacing(self, piece) for piece in self._stream.feed(data)]
 
     def end(self) -> list[str]:
         unfinished = self._stream.unfinished_bytes
@@ -278,20 +213,66 @@ class _CountedDecoder:
             self.dropped.append(Dropped(DropReason.INVALID, unfinished))
         return []
 
-    def _text(self, piece: bytes) -> str:
-        try:
-            return piece.decode()
-        except UnicodeDecodeError:
-            self.invalid_utf8 += 1
-            return piece.decode(errors="replace")
+
+def _replacing(decoder: _DelimitedDecoder | _CountedDecoder, piece: bytes) -> str:
+    try:
+        return piece.decode()
+    except UnicodeDecodeError:
+        decoder.invalid_utf8 += 1
+        return piece.decode(errors="replace")
+
+
+def _parse_texts(decoder: _DelimitedDecoder, block: bytes) -> list[str]:
+    try:
+        return block.decode().split("\0")
+    except UnicodeDecodeError:
+        return [_replacing(decoder, piece) for piece in block.split(b"\0")]
+
+
+def _parse_lines(decoder: _DelimitedDecoder, block: bytes) -> list[str]:
+    try:
+        messages = block.decode().split("\n")
+    except UnicodeDecodeError:
+        messages = [_replacing(decoder, piece) for piece in block.split(b"\n")]
+    if b"\r" in block:
+        messages = [message.removesuffix("\r") for message in messages]
+    return [message for message in messages if message] if "" in messages else messages
+
+
+def _parse_json(decoder: _DelimitedDecoder, block: bytes) -> list[str]:
+    """One JSON string literal a line; lines of white space are ignored."""
+    lines = [line for line in block.split(b"\n") if line.strip()]
+    if not lines:
+        return []
+    try:
+        # No raw line break can stand inside a literal, so that none can reach into the next line.
+        messages = orjson.loads(b"[%b]" % b",\n".join(lines))
+        if len(messages) == len(lines) and set(map(type, messages)) == {str}:
+            return list(messages)
+    except ValueError:
+        pass  # one of them is no literal, or holds what orjson does not know
+    return [message for line in lines if (message := _parse_literal(decoder, line)) is not None]
+
+
+def _parse_literal(decoder: _DelimitedDecoder, line: bytes) -> str | None:
+    replaced_before = decoder.invalid_utf8
+    try:
+        message = json.loads(_replacing(decoder, line))
+    except (ValueError, RecursionError):
+        message = None
+    if isinstance(message, str):
+        return message
+    decoder.invalid_utf8 = replaced_before  # what is left out counts as such, and once
+    decoder.dropped.append(Dropped(DropReason.INVALID, len(line)))
+    return None
 
 
 FRAMINGS = {
     framing.name: framing
     for framing in (
-        Framing("lines", _lines_encoder, lambda limit: _TextDecoder(b"\n", limit)),
-        Framing("json", _json_encoder, _JsonDecoder),
-        Framing("nul", _nul_encoder, lambda limit: _TextDecoder(b"\0", limit)),
+        Framing("lines", _lines_encoder, lambda limit: _DelimitedDecoder(b"\n", limit, _parse_lines)),
+        Framing("json", _json_encoder, lambda limit: _DelimitedDecoder(b"\n", limit, _parse_json)),
+        Framing("nul", _nul_encoder, lambda limit: _DelimitedDecoder(b"\0", limit, _parse_texts)),
         Framing(
             "netstring",
             _netstring_encoder,

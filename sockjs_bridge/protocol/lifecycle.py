@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import assert_never
 
 from sockjs_bridge.errors import Obstacle
 from sockjs_bridge.protocol.backoff import Backoff
@@ -82,6 +83,8 @@ class Lifecycle:
                 return self._failed(event, now)
             case DelayElapsed():
                 return self._begin_round()
+            case _:
+                assert_never(event)
 
     def _opened(self, now: float) -> LifecycleCommand:
         self._opened_at = now

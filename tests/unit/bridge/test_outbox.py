@@ -1,0 +1,171 @@
+"""The queue from local programs to the server: its bounds, and its order (delivery.md)."""
+
+import pytest
+
+from sockjs_bridge.bridge.outbox import Outbox, utf8_bytes
+
+NOW = 100.0
+MUCH = 1_000_000
+
+
+def drained(outbox: Outbox) -> list[str]:
+    messages: list[str] = []
+    while outbox.messages:
+        batch, _ = outbox.take(MUCH)
+        messages += batch
+    return messages
+
+
+def test_an_empty_outbox_gives_nothing() -> None:
+    outbox = Outbox(10, 100)
+    assert outbox.take(MUCH) == ([], 0)
+    assert (outbox.messages, outbox.size_bytes) == (0, 0)
+
+
+def test_messages_leave_in_the_order_in_which_they_were_taken() -> None:
+    outbox = Outbox(10, 100)
+    for burst in (["a", "b"], ["c"], ["", "d"]):
+        assert outbox.offer(burst, NOW) == len(burst)
+    assert outbox.take(MUCH) == (["a", "b", "c", "", "d"], 4)
+    assert (outbox.messages, outbox.size_bytes) == (0, 0)
+    assert outbox.take(MUCH) == ([], 0)
+
+
+def test_nothing_offered_is_nothing_taken() -> None:
+    outbox = Outbox(10, 100)
+    assert outbox.offer([], NOW) == 0
+    assert outbox.oldest_seconds(NOW + 5) == 0.0
+    assert outbox.take(MUCH) == ([], 0)
+
+
+# --- bounds -----------------------------------------------------------------------------------------------
+
+
+def test_the_bound_of_messages_is_exact() -> None:
+    outbox = Outbox(3, 100)
+    assert outbox.offer(["a", "b", "c"], NOW) == 3
+    assert outbox.offer(["d"], NOW) == 0
+    assert drained(outbox) == ["a", "b", "c"]
+
+
+def test_the_bound_of_bytes_is_exact() -> None:
+    outbox = Outbox(100, 6)
+    assert outbox.offer(["abc", "def"], NOW) == 2
+    assert outbox.offer(["g"], NOW) == 0
+    assert outbox.offer([""], NOW) == 1
+    assert drained(outbox) == ["abc", "def", ""]
+
+
+@pytest.mark.parametrize(
+    ("max_messages", "max_bytes", "taken"),
+    [
+        (4, 100, 4),
+        (3, 100, 3),
+        (0, 100, 0),
+        (100, 10, 4),
+        (100, 9, 3),
+        (100, 6, 3),
+        (100, 5, 2),
+        (100, 0, 0),
+        (2, 5, 2),
+    ],
+)
+def test_what_does_not_fit_is_left_out_from_the_end(max_messages: int, max_bytes: int, taken: int) -> None:
+    """In part: as many as there is room for, from the front."""
+    outbox = Outbox(max_messages, max_bytes)
+    offered = ["a", "bb", "ccc", "dddd"]
+    assert outbox.offer(offered, NOW) == taken
+    assert outbox.messages == taken
+    assert outbox.size_bytes == sum(map(len, offered[:taken]))
+    assert drained(outbox) == offered[:taken]
+
+
+def test_no_later_message_overtakes_one_that_does_not_fit() -> None:
+    outbox = Outbox(10, 5)
+    assert outbox.offer(["aaa", "bbb", "c"], NOW) == 1
+    assert drained(outbox) == ["aaa"]
+
+
+def test_a_message_larger_than_the_queue_is_never_taken() -> None:
+    """Why a max_message_size above max_bytes is an error of the configuration."""
+    assert Outbox(10, 5).offer(["123456"], NOW) == 0
+
+
+def test_room_that_was_freed_can_be_used_again() -> None:
+    outbox = Outbox(2, 4)
+    for _ in range(3):
+        assert outbox.offer(["ab", "cd", "e"], NOW) == 2
+        assert outbox.take(MUCH) == (["ab", "cd"], 4)
+
+
+@pytest.mark.parametrize(
+    ("messages", "size_bytes"),
+    [
+        ([], 0),
+        (["abc", ""], 3),
+        (["caf\u00e9", "x"], 6),
+        (["\u20ac", "\U0001f600"], 7),
+        (["\ud800", "a\udfff"], 7),
+    ],
+    ids=ascii,
+)
+def test_sizes_are_bytes_of_utf8(messages: list[str], size_bytes: int) -> None:
+    """A lone surrogate counts three, as the U+FFFD does that may stand for it."""
+    assert utf8_bytes(messages) == size_bytes
+    outbox = Outbox(10, size_bytes)
+    assert outbox.offer(messages, NOW) == len(messages)
+    assert outbox.size_bytes == size_bytes
+    assert outbox.offer(["x"], NOW) == 0
+
+
+def test_what_is_offered_is_not_changed() -> None:
+    """The caller keeps the rest for later."""
+    outbox = Outbox(3, 100)
+    first, second = ["a"], ["b", "c", "d"]
+    outbox.offer(first, NOW)
+    outbox.offer(second, NOW)
+    outbox.take(MUCH)
+    assert (first, second) == (["a"], ["b", "c", "d"])
+
+
+# --- taking -----------------------------------------------------------------------------------------------
+
+
+def test_bursts_are_joined_up_to_the_size_that_is_asked_for() -> None:
+    outbox = Outbox(100, 100)
+    for burst in (["aa"], ["bb", "b"], ["c"], ["d"]):
+        outbox.offer(burst, NOW)
+    assert outbox.take(6) == (["aa", "bb", "b", "c"], 6)
+    assert (outbox.messages, outbox.size_bytes) == (1, 1)
+    assert outbox.take(6) == (["d"], 1)
+
+
+def test_at_least_one_burst_is_taken_however_large() -> None:
+    outbox = Outbox(100, 100)
+    outbox.offer(["aaaa", "bbbb"], NOW)
+    outbox.offer(["c"], NOW)
+    assert outbox.take(3) == (["aaaa", "bbbb"], 8)
+    assert outbox.take(0) == (["c"], 1)
+
+
+def test_a_burst_that_does_not_fit_holds_back_those_behind_it() -> None:
+    outbox = Outbox(100, 100)
+    for burst in (["a"], ["bbbb"], ["c"]):
+        outbox.offer(burst, NOW)
+    assert outbox.take(3) == (["a"], 1)
+    assert outbox.take(5) == (["bbbb", "c"], 5)
+
+
+# --- age --------------------------------------------------------------------------------------------------
+
+
+def test_the_age_is_that_of_the_oldest_message() -> None:
+    outbox = Outbox(100, 100)
+    assert outbox.oldest_seconds(NOW) == 0.0
+    outbox.offer(["a"], NOW)
+    outbox.offer(["b"], NOW + 10)
+    assert outbox.oldest_seconds(NOW + 15) == 15.0
+    outbox.take(1)
+    assert outbox.oldest_seconds(NOW + 15) == 5.0
+    outbox.take(1)
+    assert outbox.oldest_seconds(NOW + 15) == 0.0
