@@ -62,7 +62,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"sockjs-bridge {__version__}")
     parser.set_defaults(command=_run)
     _add_config(parser)
-    commands = parser.add_subparsers(title="commands", metavar="")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", dest="name")
     check = commands.add_parser(
         "check", help="validate the configuration and print what it would do", allow_abbrev=False
     )

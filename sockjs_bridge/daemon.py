@@ -6,6 +6,7 @@ import os
 import resource
 import signal
 import sys
+from collections import Counter
 from typing import NoReturn
 
 import uvloop
@@ -13,6 +14,8 @@ import uvloop
 from sockjs_bridge import __version__
 from sockjs_bridge.config import Config
 from sockjs_bridge.endpoints.base import ClientBudget
+from sockjs_bridge.endpoints.tcp import TcpListener
+from sockjs_bridge.errors import DropReason
 from sockjs_bridge.log import EventLog
 from sockjs_bridge.wiring import BoundSockets, Bridge, bind_listeners, build
 
@@ -22,9 +25,10 @@ _EXIT_INTERRUPTED = 130
 # Descriptors that are not local clients: sessions with their attempts, files, the loop's own.
 _RESERVED_DESCRIPTORS = 64
 _DESCRIPTORS_PER_SESSION = 4
-# Of a drain, so much is for the server's side; then come the local clients.
-_UPSTREAM_SHARE = 0.6
-_LAST_READ_SECONDS = 0.02
+# Of a drain, until then messages are still taken, and until then sent; the rest is for the local clients.
+_INTAKE_SHARE = 0.3
+_UPSTREAM_SHARE = 0.7
+_QUIET_SECONDS = 0.02
 _GC_THRESHOLD = 50_000
 
 
@@ -119,20 +123,38 @@ class Daemon:
     async def _drain(self) -> None:
         start, limit = self._loop.time(), self._drain_timeout
         listeners = [listener for bridge in self.bridges.values() for listener in bridge.listeners]
-        # What programs wrote before the signal is in the kernel already: read it before the gates close.
-        await asyncio.sleep(min(_LAST_READ_SECONDS, limit))
+        for listener in listeners:
+            listener.stop_accepting()
+        await self._take_what_is_written(listeners, start + limit * _INTAKE_SHARE)
         for listener in listeners:
             listener.stop_intake()
         upstream_deadline = start + limit * _UPSTREAM_SHARE
         await asyncio.gather(*[bridge.supervisor.stop(upstream_deadline) for bridge in self.bridges.values()])
         await asyncio.gather(*[listener.stop(start + limit) for listener in listeners])
+        self._report_totals(self._loop.time() - start)
+
+    async def _take_what_is_written(self, listeners: list[TcpListener], deadline: float) -> None:
+        """Take what programs wrote before the stop: it is in the kernel, or held back by a full queue."""
+        accepted = -1
+        while self._loop.time() < deadline:
+            before, accepted = (
+                accepted,
+                sum(each.hub.stats.messages_accepted for each in self.bridges.values()),
+            )
+            if accepted == before and not any(listener.is_holding_back for listener in listeners):
+                return
+            await asyncio.sleep(min(_QUIET_SECONDS, deadline - self._loop.time()))
+
+    def _report_totals(self, seconds: float) -> None:
         stats = [bridge.hub.stats for bridge in self.bridges.values()]
+        dropped = sum([each.dropped for each in stats], Counter[DropReason]())
         self._log.info(
             "stopped",
             sent=sum(each.messages_sent for each in stats),
             received=sum(each.messages_received for each in stats),
-            dropped=sum(each.dropped.total() for each in stats),
-            seconds=round(self._loop.time() - start, 2),
+            dropped=dropped.total(),
+            reasons=", ".join(f"{reason} {count}" for reason, count in dropped.items()) or None,
+            seconds=round(seconds, 2),
         )
 
 

@@ -35,8 +35,11 @@ class Endpoint(Protocol):
     async def stop(self, deadline: float) -> None:
         """Flush what was delivered and close, by `deadline` (seconds of the loop's clock)."""
 
+    def stop_accepting(self) -> None:
+        """Accept no new programs."""
+
     def stop_intake(self) -> None:
-        """Accept no new programs and no further messages."""
+        """Take no further messages."""
 
 
 class Intake(Protocol):

@@ -95,6 +95,11 @@ class TcpListener:
         """How many programs want what the server sends."""
         return len(self._writers)
 
+    @property
+    def is_holding_back(self) -> bool:
+        """Whether messages of clients wait for room in the queue."""
+        return bool(self._waiting)
+
     async def start(self) -> None:
         """Begin to accept. Raises OSError."""
         loop = asyncio.get_running_loop()
@@ -127,14 +132,17 @@ class TcpListener:
             )
             client.abort()
 
-    def stop_intake(self) -> None:
-        """Accept no new client, and no further message of the others."""
-        self._stopping = True
-        self.discards_input = True
+    def stop_accepting(self) -> None:
+        """Accept no new client; the others are served on."""
         for server in self._servers:
             server.close()
         if isinstance(self.options.address, UnixAddress):
             unlink_own(self.options.address.path, self._inode)
+
+    def stop_intake(self) -> None:
+        """Take no further message of any client."""
+        self._stopping = True
+        self.discards_input = True
         self._waiting.clear()
         given_up = sum(client.stop_input() for client in self._clients)
         self._note_stopped(given_up)

@@ -101,6 +101,8 @@ class WebSocketTransport:
             )
         except (picows.WSHandshakeError, ssl.SSLError, OSError) as error:
             store_cookies(self._jar, url, cookies_of_refusal(error))
+            if not isinstance(error, picows.WSHandshakeError):
+                _hang_up(sock)  # it may have broken before picows took it over
             raise explain(error) from error
         except asyncio.CancelledError:
             # picows leaves a connection that waits for its handshake open when it is cancelled.

@@ -64,8 +64,10 @@ def test_a_client_that_is_connected_and_silent_does_not_hold_up_the_end(
     assert bridge.log[-1]["seconds"] < 1
 
 
-def test_what_is_too_much_for_a_stop_is_counted(server: RealServer, start_bridge: BridgeStarter) -> None:
-    # Many times what the queue holds: some of it is still with the kernel when the bridge stops to take more.
+def test_a_stop_takes_more_than_the_queue_holds_while_it_has_time(
+    server: RealServer, start_bridge: BridgeStarter
+) -> None:
+    # Much of it is still with the kernel when the signal comes.
     lines = [f"{index} ".ljust(100, "x") for index in range(30_000)]
     bridge = start_bridge(smallest(server.url("/echo")) + "[sessions.chat.queue]\nmax_messages = 1000\n")
     bridge.wait_open()
@@ -75,10 +77,20 @@ def test_what_is_too_much_for_a_stop_is_counted(server: RealServer, start_bridge
         client.send(*lines)
         assert bridge.stop() == 0
         assert lines[: len(heard.result())] == heard.result()
-    last = bridge.log[-1]
+    assert (bridge.log[-1]["sent"], bridge.log[-1]["dropped"]) == (len(lines), 0)
+
+
+def test_what_a_stop_can_not_send_is_counted(start_bridge: BridgeStarter) -> None:
+    config = drain_within(1) + smallest(NOBODY) + "[sessions.chat.queue]\nmax_messages = 100\n"
+    bridge = start_bridge(config)
+    with LineClient(bridge.port) as client:
+        queue_for_nobody(bridge, client, 1000)
+        assert bridge.stop() == 0
+    queued = bridge.log_lines("messages could not be sent before the stop", reason="stopped")[0]["messages"]
     late = bridge.log_lines("messages of clients came too late to be taken", reason="stopped")[0]["messages"]
-    assert last["sent"] + late == len(lines)
-    assert last["dropped"] == late
+    assert (queued, late) == (100, 900)
+    assert bridge.log[-1]["dropped"] == 1000
+    assert bridge.log[-1]["reasons"] == "stopped 1000"
 
 
 def test_a_stop_waits_for_a_server_that_is_slow_to_read(

@@ -307,6 +307,30 @@ async def test_full_queue_stops_reading_and_loses_nothing(tmp_path: Path) -> Non
             ]
 
 
+async def test_a_stop_still_takes_what_was_written_before_it(tmp_path: Path) -> None:
+    """More than the queue holds: what waits in the kernel and in the clients goes out too."""
+    received: list[str] = []
+
+    async def script(peer: Peer) -> None:
+        await peer.open_session()
+        while True:
+            received.extend(await peer.receive_messages())
+
+    lines = [f"{number} {'x' * 100}" for number in range(20_000)]
+    queue = "queue = { max_messages = 100 }"
+    async with scripted(script) as server:
+        async with running(one_session(server.url(), queue), tmp_path) as bridge:
+            await bridge.opened()
+            program = await bridge.client()
+            program.writer.write("".join(f"{line}\n" for line in lines).encode())
+            await until(lambda: bridge.chat.hub.stats.messages_accepted)
+        dropped = bridge.dropped.get("stopped", 0)
+    assert received == lines[: len(received)]
+    # What the program had not handed to the kernel when it was told to go is its own.
+    assert len(received) + dropped <= len(lines)
+    assert dropped == 0
+
+
 async def test_slow_server_stops_the_writers_and_loses_nothing(tmp_path: Path) -> None:
     """What the server does not take waits in the queue, then in the program: not in our memory."""
     received: list[str] = []

@@ -87,6 +87,9 @@ class FakeEndpoint:
     async def stop(self, deadline: float) -> None:
         raise NotImplementedError
 
+    def stop_accepting(self) -> None:
+        raise NotImplementedError
+
     def stop_intake(self) -> None:
         raise NotImplementedError
 
