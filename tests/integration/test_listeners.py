@@ -5,6 +5,7 @@ import json
 import resource
 import socket
 import stat
+import struct
 from pathlib import Path
 
 import pytest
@@ -192,6 +193,28 @@ async def test_direction_from_server_discards_input_and_does_not_mind_eof(tmp_pa
         await writing.send(b"wanted\n")
         assert await reading.line() == "wanted"
         assert bridge.chat.hub.stats.messages_sent == 1
+
+
+async def test_a_reader_that_died_behind_its_eof_is_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The loop never reports the death of a half-closed peer: the kernel's state of the connection does."""
+    monkeypatch.setattr("sockjs_bridge.endpoints.tcp._SWEEP_SECONDS", 0.02)
+    listener = 'direction = "from-server"'
+    async with (
+        scripted(echo) as server,
+        running(one_session(server.url(), listener=listener), tmp_path) as bridge,
+    ):
+        dying, living = await bridge.client(), await bridge.client()
+        for program in (dying, living):
+            program.writer.write_eof()
+        await asyncio.sleep(0.1)  # several sweeps: both are there, and stay
+        assert bridge.chat.listeners[0].clients == 2
+        sock: socket.socket = dying.writer.get_extra_info("socket")
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        dying.close()
+        await until(lambda: bridge.chat.listeners[0].clients == 1)
+        assert not living.reader.at_eof()
 
 
 async def test_direction_to_server_gets_nothing_and_is_no_consumer(tmp_path: Path) -> None:
