@@ -20,6 +20,7 @@ QUICK = 'reconnect = { initial = "10ms", max = "20ms" }\n'
 def one_session(url: str, session: str = "", listener: str = "") -> str:
     """The configuration of one session `chat` with one listener; the texts add keys to each."""
     return (
+        '[bridge]\ndrain_timeout = "1s"\n'  # some scripts never answer a Close
         f'[sessions.chat]\nurl = "{url}"\n{QUICK}{session}\n'
         f'[[sessions.chat.tcp]]\nlisten = "127.0.0.1:0"\n{listener}\n'
     )

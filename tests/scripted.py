@@ -76,6 +76,8 @@ class Peer:
         await self.send_text("o")
 
     async def send(self, data: bytes) -> None:
+        if self._writer.transport.is_closing():  # uvloop would raise a RuntimeError
+            raise ConnectionAbortedError("the client has gone")
         self._writer.write(data)
         await self._writer.drain()
 

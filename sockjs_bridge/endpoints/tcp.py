@@ -143,9 +143,10 @@ class TcpListener:
         """Take no further message of any client."""
         self._stopping = True
         self.discards_input = True
+        # Some of those that wait may be gone already; what they wrote was held for them.
+        holders = {*self._clients, *self._waiting}
         self._waiting.clear()
-        given_up = sum(client.stop_input() for client in self._clients)
-        self._note_stopped(given_up)
+        self._note_stopped(sum(client.stop_input() for client in holders))
 
     async def stop(self, deadline: float) -> None:
         """Give the clients until `deadline` (loop time) to read what was delivered, then close them."""
@@ -206,7 +207,8 @@ class TcpListener:
 
     def stop_delivery(self, client: TcpClient) -> None:
         """A client is being closed: it gets no further message."""
-        if self._audience.pop(client, self) is None:
+        if client in self._audience:
+            del self._audience[client]
             self._compile_writers()
 
     def note_slow(self, client: TcpClient) -> None:

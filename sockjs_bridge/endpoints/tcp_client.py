@@ -34,7 +34,6 @@ class TcpClient(asyncio.Protocol):
         self.write: Callable[[bytes], None]
         """Deliver encoded messages."""
         self.peer = ""
-        self.over_limit = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """The listener has accepted a program."""
@@ -88,12 +87,10 @@ class TcpClient(asyncio.Protocol):
 
     def pause_writing(self) -> None:
         """The program does not read fast enough."""
-        self.over_limit = True
         self._listener.note_slow(self)
 
     def resume_writing(self) -> None:
         """The program has caught up."""
-        self.over_limit = False
         self._listener.note_caught_up(self)
 
     def offer_held(self) -> bool:

@@ -330,6 +330,30 @@ async def test_full_queue_stops_reading_and_loses_nothing(tmp_path: Path) -> Non
             ]
 
 
+async def test_what_a_client_wrote_is_sent_although_it_is_gone(tmp_path: Path) -> None:
+    """Held back by a full queue, then reset by its client: it was read, so it is ours to deliver."""
+    received: list[str] = []
+    may_open = asyncio.Event()
+
+    async def script(peer: Peer) -> None:
+        await peer.accept_websocket()
+        await may_open.wait()
+        await peer.send_text("o")
+        while True:
+            received.extend(await peer.receive_messages())
+
+    queue = "queue = { max_messages = 1 }"
+    async with scripted(script) as server, running(one_session(server.url(), queue), tmp_path) as bridge:
+        writer, watcher = await bridge.client(), await bridge.client()
+        await writer.send(b"1\n2\n3\nunfinished")
+        await until(lambda: bridge.chat.listeners[0].is_holding_back)
+        writer.writer.write_eof()
+        may_open.set()
+        await until(lambda: len(received) == 4)
+        assert received == ["1", "2", "3", "unfinished"]
+        watcher.close()
+
+
 async def test_a_stop_still_takes_what_was_written_before_it(tmp_path: Path) -> None:
     """More than the queue holds: what waits in the kernel and in the clients goes out too."""
     received: list[str] = []

@@ -412,6 +412,28 @@ def test_section_4_messages_that_wait_together_are_joined() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    "text", ["x", "x" * 10, "x" * 200, '"', "\n", "\u20ac", "\U0001f600", "\ud800"], ids=ascii
+)
+def test_section_4_the_arrays_of_a_long_queue_are_well_filled(text: str) -> None:
+    """As few frames as the limit allows, give or take a few, whatever the messages cost in JSON."""
+    batch = [text] * 5000
+    arrays = encode_messages(batch, 8000)
+    assert [message for array in arrays for message in json.loads(array)] == batch
+    assert max(map(len, arrays)) <= 8000
+    assert len(arrays) <= sum(map(len, arrays)) / 8000 * 1.1 + 1
+
+
+def test_section_4_a_queue_whose_messages_change_in_size_is_still_cut_at_the_limit() -> None:
+    batch = (
+        ["x"] * 3000 + ["y" * 7000] * 3 + ["\u20ac" * 500] * 30 + [""] * 5000 + ["z" * 20_000] + ["x"] * 3000
+    )
+    arrays = encode_messages(batch, 8000)
+    assert [message for array in arrays for message in json.loads(array)] == batch
+    assert all(len(array) <= 8000 or len(json.loads(array)) == 1 for array in arrays)
+    assert len(arrays) <= sum(map(len, arrays)) / 8000 * 2
+
+
 def test_section_4_a_message_larger_than_batch_bytes_goes_alone() -> None:
     large = "x" * 100
     assert encode_messages(["a", large, "b"], 20) == [b'["a"]', b'["%b"]' % large.encode(), b'["b"]']
