@@ -30,6 +30,8 @@ TOO_BIG = 1009
 _CLOSE_SECONDS = 1.0
 _LONGEST_CONTROL_BYTES = 125  # RFC 6455 section 5.5
 _LONGEST_REASON_BYTES = _LONGEST_CONTROL_BYTES - 2  # the code comes first
+_HEAR_OUT_SECONDS = 0.5
+_HEAR_OUT_BYTES = 65536
 _READ_BUFFER_BYTES = 128 * 1024
 # picows would log what is reported here anyway, with other words.
 _picows_log = logging.getLogger("picows.client")
@@ -83,6 +85,11 @@ class WebSocketTransport:
         """Connect and shake hands. Raises ConnectError; the caller bounds the time."""
         url = self._options.url
         self._sock = sock = await dial(url.raw_host or "", url.port or 0)
+        with sock.dup() as spare:
+            await self._shake_hands(sock, spare, receiver)
+
+    async def _shake_hands(self, sock: socket.socket, spare: socket.socket, receiver: Receiver) -> None:
+        url = self._options.url
         listener = _Listener(receiver, self._options, self._connected, self._ended)
         try:
             _, connected = await picows.ws_connect(
@@ -101,7 +108,9 @@ class WebSocketTransport:
             )
         except (picows.WSHandshakeError, ssl.SSLError, OSError) as error:
             store_cookies(self._jar, url, cookies_of_refusal(error))
-            if not isinstance(error, picows.WSHandshakeError):
+            if isinstance(error, picows.WSHandshakeError):
+                await _hear_out(spare)
+            else:
                 _hang_up(sock)  # it may have broken before picows took it over
             raise explain(error) from error
         except asyncio.CancelledError:
@@ -363,6 +372,21 @@ def _valid_utf8(burst: list[bytes]) -> list[bytes]:
         except UnicodeDecodeError:
             return burst[:index]
     return burst
+
+
+async def _hear_out(spare: socket.socket) -> None:
+    """Read a refusal to its end before the connection closes, for a moment at most.
+
+    picows closes at once, and unread bytes make that a reset: sockjs-node has no error handler on a
+    connection that it refused to upgrade, and the whole server dies of it. `spare` keeps it open.
+    """
+    loop = asyncio.get_running_loop()
+    with suppress(OSError, TimeoutError):
+        spare.setblocking(False)
+        spare.shutdown(socket.SHUT_WR)
+        async with asyncio.timeout(_HEAR_OUT_SECONDS):
+            while await loop.sock_recv(spare, _HEAR_OUT_BYTES):
+                pass
 
 
 def _hang_up(sock: socket.socket) -> None:

@@ -98,6 +98,29 @@ async def test_403_is_tried_once_more_with_the_same_origin(tmp_path: Path) -> No
         assert len(session_ids) == 3
 
 
+async def test_a_refusal_is_heard_to_its_end(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """A reset instead would end sockjs-node, which does not handle errors of connections that it refused."""
+    ends: list[bytes | type[Exception]] = []
+
+    async def script(peer: Peer) -> None:
+        await peer.read_request()
+        await peer.send(b"HTTP/1.1 404 Not Found\r\nContent-Length: 10\r\n\r\n")
+        for _ in range(10):
+            await asyncio.sleep(0.005)
+            await peer.send(b"x")
+        try:
+            await peer.until_closed()
+            ends.append(b"")
+        except ConnectionError as error:
+            ends.append(type(error))
+
+    async with scripted(script) as server, running(one_session(server.url()), tmp_path):
+        await server.connections(3)
+        assert "404 Not Found" in first_failure(caplog)
+        assert ends == [b""] * len(ends)
+        assert len(ends) >= 2
+
+
 async def test_not_http_at_all(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     async def script(peer: Peer) -> None:
         await peer.read_request()
