@@ -4,7 +4,7 @@ import json
 import re
 from bisect import bisect_right
 from dataclasses import dataclass
-from itertools import accumulate, chain
+from itertools import accumulate
 from operator import itemgetter
 
 import orjson
@@ -50,7 +50,9 @@ _JSON_SPACE = re.compile(r"[ \t\r\n]*")
 # Control characters inside strings are let through, and numbers keep the digits they came with.
 _lenient = json.JSONDecoder(strict=False, parse_int=str, parse_float=str, parse_constant=str)
 _beginning = itemgetter(slice(0, 2))
-_MESSAGES_BEGIN = {b"a["}
+_last_byte = itemgetter(-1)
+_ARRAY_BEGINS = {b"a["}
+_ARRAY_ENDS = {ord("]")}
 _ONLY_TEXT = {str}
 
 
@@ -83,18 +85,16 @@ def decode_message_burst(payloads: list[bytes]) -> list[str] | None:
     """
     if len(payloads) == 1:
         return _plain_array(payloads[0])
-    if set(map(_beginning, payloads)) != _MESSAGES_BEGIN:
+    if set(map(_beginning, payloads)) != _ARRAY_BEGINS or set(map(_last_byte, payloads)) != _ARRAY_ENDS:
         return None
     try:
-        # A raw line break cannot stand inside a JSON string, and every frame begins with a bracket of
-        # its own: so a broken one cannot borrow from its neighbours and still give lists of strings.
-        arrays = orjson.loads(b"[%b]" % b",\n".join([payload[1:] for payload in payloads]))
+        # One array of what stands between the brackets of each. A raw line break cannot stand inside a
+        # string, and another bracket would give something else than strings: so no frame that is broken
+        # can borrow from its neighbours.
+        messages = orjson.loads(b"[%b]" % b",\n".join([payload[2:-1] for payload in payloads]))
     except ValueError:
         return None
-    if len(arrays) != len(payloads) or set(map(type, arrays)) != {list}:
-        return None
-    messages = list(chain.from_iterable(arrays))
-    return messages if set(map(type, messages)) <= _ONLY_TEXT else None
+    return messages if set(map(type, messages)) == _ONLY_TEXT else None
 
 
 def _plain_array(payload: bytes) -> list[str] | None:

@@ -85,7 +85,7 @@ def test_a_burst_decoded_at_once_is_what_its_frames_are_one_by_one(payloads: lis
     assert [message for frame in frames for message in _messages_of(frame)] == messages
 
 
-@given(st.lists(st.lists(wire.SOUND_TEXT, max_size=3), min_size=1, max_size=5))
+@given(st.lists(st.lists(wire.SOUND_TEXT, min_size=1, max_size=3), min_size=1, max_size=5))
 def test_a_burst_of_plain_arrays_always_takes_the_fast_path(batches: list[list[str]]) -> None:
     payloads = [b"a" + json.dumps(batch).encode() for batch in batches]
     assert decode_message_burst(payloads) == [message for batch in batches for message in batch]

@@ -233,6 +233,14 @@ def test_libraries_write_errors_only(text_lines: Lines) -> None:
     assert text_lines() == [f"ERROR trouble in {name}" for name in LIBRARIES]
 
 
+def test_other_libraries_write_warnings_whatever_our_level_is(stream: io.StringIO) -> None:
+    configure("debug", "text", stream)
+    logging.getLogger("another.library").info("noise")
+    logging.getLogger("another.library").warning("trouble")
+    assert "trouble" in stream.getvalue()
+    assert "noise" not in stream.getvalue()
+
+
 def test_configuring_again_replaces_the_stream(stream: io.StringIO) -> None:
     configure("info", "text", stream)
     later = io.StringIO()

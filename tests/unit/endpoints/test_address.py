@@ -61,6 +61,8 @@ def test_an_address_is_shown_as_it_is_written(text: str) -> None:
         ("localhost:\u00b2", "is not an address"),
         ("::1:9000", "goes into brackets"),
         ("::1", "goes into brackets"),
+        ("[::1:9000", "goes into brackets"),
+        ("::1]:9000", "goes into brackets"),
         ("unix:", "absolute path"),
         ("unix:chat.sock", "absolute path"),
         ("unix:@chat", "absolute path"),
