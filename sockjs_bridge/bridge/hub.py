@@ -95,7 +95,7 @@ class Hub:
         """The session is open: what waits goes out."""
         self._link = link
         if self._blocking:
-            self._pause()
+            self._pause(link)
         self.make_room()
 
     def detach(self) -> None:
@@ -119,7 +119,7 @@ class Hub:
         """A program of this endpoint cannot keep up."""
         self._blocking[endpoint] = None
         if self._link is not None and self._stall_timer is None:
-            self._pause()
+            self._pause(self._link)
 
     def unblock(self, endpoint: Endpoint) -> None:
         """All programs of this endpoint keep up again."""
@@ -133,10 +133,8 @@ class Hub:
         """Count messages that went nowhere."""
         self.stats.dropped[reason] += messages
 
-    def _pause(self) -> None:
-        if self._link is None:
-            return
-        self._link.pause_reading()
+    def _pause(self, link: Link) -> None:
+        link.pause_reading()
         self._arm_stall_timer()
 
     def _arm_stall_timer(self) -> None:

@@ -27,7 +27,11 @@ class Outbox:
         self.size_bytes = 0
 
     def offer(self, messages: list[str], now: float) -> int:
-        """Take as many messages as there is room for, from the front; returns how many."""
+        """Take as many messages as there is room for, from the front; returns how many.
+
+        An empty queue takes one message of any size: U+FFFD in place of invalid bytes can make a message
+        larger than it came, and one that never fits would wait for ever.
+        """
         size_bytes = utf8_bytes(messages)
         if (
             self.messages + len(messages) > self._max_messages
@@ -67,7 +71,7 @@ class Outbox:
         for count, message in enumerate(messages[:room_messages]):
             room_bytes -= utf8_bytes([message])
             if room_bytes < 0:
-                return count
+                return count or int(not self._bursts)
         return min(room_messages, len(messages))
 
 

@@ -65,7 +65,13 @@ def parse_listen(text: str) -> ListenAddress:
         host = host[1:-1]
     elif ":" in host:
         raise ValueError(f'"{text}": an IPv6 address goes into brackets, such as "[::1]:9000"')
-    if not port.isascii() or not port.isdigit() or int(port) > _LAST_PORT or not host:
+    if (
+        not port.isascii()
+        or not port.isdigit()
+        or int(port) > _LAST_PORT
+        or not host
+        or set(host) & set("[]/ ")
+    ):
         raise ValueError(
             f'"{text}" is not an address: use "host:port", "[::1]:port", a port alone (on 127.0.0.1), '
             '"unix:/path" or "systemd:NAME"'

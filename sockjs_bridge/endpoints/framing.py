@@ -209,7 +209,7 @@ class _CountedDecoder:
 
     def end(self) -> list[str]:
         unfinished = self._stream.unfinished_bytes
-        if unfinished:
+        if unfinished and self.error is None:
             self.dropped.append(Dropped(DropReason.INVALID, unfinished))
         return []
 

@@ -70,6 +70,8 @@ class TcpClient(asyncio.Protocol):
         if self._guard is not None:
             self._feed(self._guard.end())
             self._guard = None
+            if self._transport.is_closing():
+                return False
         replaced = self._decoder.invalid_utf8
         self._take(self._decoder.end())
         self._report(replaced)

@@ -44,7 +44,7 @@ class CloseFrame:
 Frame = OpenFrame | HeartbeatFrame | MessageFrame | CloseFrame
 
 _WHITE_SPACE = b" \t\r\n"
-_CLOSE = re.compile(r'c\s*\[\s*(\d{1,9})\s*(?:,\s*"?(.*?)"?\s*)?\]?', re.DOTALL)
+_CLOSE_CODE = re.compile(r"c\s*\[\s*(\d{1,9})(?!\d)")
 _OUTSIDE_STRINGS = re.compile(r'("[^"\\]*(?:\\.[^"\\]*)*")|\s+', re.DOTALL)
 _JSON_SPACE = re.compile(r"[ \t\r\n]*")
 # Control characters inside strings are let through, and numbers keep the digits they came with.
@@ -171,10 +171,16 @@ def _decode_close(payload: bytes) -> CloseFrame:
                 return CloseFrame(code, reason)
     except (ValueError, RecursionError):
         pass  # tornado and Spring do not escape quotes in the reason
-    found = _CLOSE.fullmatch(text)
+    found = _CLOSE_CODE.match(text)
     if not found:
         raise FrameError("its close code cannot be read")
-    return CloseFrame(int(found[1]), found[2] or "")
+    return CloseFrame(int(found[1]), _reason(text[found.end() :]))
+
+
+def _reason(rest: str) -> str:
+    """The reason of a close frame that is no JSON: what stands between the comma and the bracket."""
+    rest = rest.strip().removesuffix("]").strip().removeprefix(",").strip()
+    return rest.removeprefix('"').removesuffix('"')
 
 
 def encode_messages(batch: list[str], batch_bytes: int) -> list[bytes]:
