@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from math import inf
 
 from sockjs_bridge.bridge.hub import Hub
+from sockjs_bridge.bridge.outbox import utf8_bytes
 from sockjs_bridge.errors import Cause, ConnectError, Obstacle
 from sockjs_bridge.log import EventLog
 from sockjs_bridge.protocol.events import (
@@ -120,6 +121,15 @@ class Connection:
     def resume_sending(self) -> None:
         """The server keeps up again."""
         self._hub.make_room()
+
+    def send(self, messages: list[str]) -> bool:
+        """Send messages at once, if the session is open and the server keeps up."""
+        if self._session.state is not State.OPEN or not self._transport.can_send:
+            return False
+        self._transport.send(messages)
+        self._hub.stats.messages_sent += len(messages)
+        self._hub.stats.bytes_sent += utf8_bytes(messages)
+        return True
 
     def flush(self) -> None:
         """Send what waits, in pieces, until the server stops keeping up."""

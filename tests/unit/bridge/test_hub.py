@@ -104,6 +104,13 @@ class FakeLink:
         self.flushes = 0
         self.reading: list[str] = []
 
+    def send(self, messages: list[str]) -> bool:
+        if len(messages) > self.room:
+            return False
+        self.sent += messages
+        self.room -= len(messages)
+        return True
+
     def flush(self) -> None:
         self.flushes += 1
         while self.room > 0:
