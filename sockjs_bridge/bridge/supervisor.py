@@ -108,7 +108,8 @@ class Supervisor:
             self._log.warning("messages could not be sent before the stop", messages=unsent, reason="stopped")
 
     async def _until(self, done: Callable[[], bool], deadline: float) -> None:
-        while not done() and self._loop.time() < deadline:  # noqa: ASYNC110  # only while draining: no events for it elsewhere
+        # Polled, because it is only for a drain: nothing else would ever wait for these conditions.
+        while not done() and self._loop.time() < deadline:  # noqa: ASYNC110
             await asyncio.sleep(_LOOK_SECONDS)
 
     async def _attempt(self, command: Connect) -> AttemptFailed | SessionClosed:

@@ -166,6 +166,7 @@ class Config(BaseSettings):
     def _inherit(cls, data: Any) -> Any:
         return inherit(data) if isinstance(data, dict) else data
 
+    # pydantic-settings calls this by keyword, so the names of what is not used have to stay.
     @classmethod
     def settings_customise_sources(
         cls,
