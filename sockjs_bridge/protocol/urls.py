@@ -73,17 +73,22 @@ class BaseUrl:
         """Whether TLS is spoken."""
         return self.url.scheme == "https"
 
-    def session(self, server_id: str, session_id: str, transport: str) -> URL:
+    def session(self, server_id: str, session_id: str, transport: str, query: str = "") -> URL:
         """Address of one request of a session: `<base>/<server_id>/<session_id>/<transport>`."""
-        return self._append(f"{server_id}/{session_id}/{transport}")
+        return self._append(f"{server_id}/{session_id}/{transport}", query)
+
+    def info(self) -> URL:
+        """Address at which the server tells about itself: `<base>/info`."""
+        return self._append("info")
 
     def raw(self) -> URL:
         """Address of the raw WebSocket: `<base>/websocket`."""
         return self._append("websocket")
 
-    def _append(self, tail: str) -> URL:
+    def _append(self, tail: str, query: str = "") -> URL:
         # The query string that the user configured stays behind every path.
-        return _build(self.url, f"{self.url.raw_path.rstrip('/')}/{tail}", self.url.raw_query_string)
+        queries = "&".join(filter(None, [self.url.raw_query_string, query]))
+        return _build(self.url, f"{self.url.raw_path.rstrip('/')}/{tail}", queries)
 
 
 def _build(origin: URL, path: str, query: str) -> URL:

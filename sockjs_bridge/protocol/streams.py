@@ -1,0 +1,249 @@
+"""Bodies of the HTTP receiving transports, cut into frames (protocol section 3). All of them consist of lines."""
+
+import json
+import re
+from typing import Protocol
+
+from sockjs_bridge.errors import ProtocolError
+
+_WRAPPING_BYTES = 4096
+"""What a line may hold beside its frame: `data: `, a callback; or instead of one: a prelude."""
+
+
+class LineReader(Protocol):
+    """Takes whole lines of a body, without their ends, and returns the frames in them, for `decode_frame`."""
+
+    growth: int
+    """How many times as long as the frame a transport's own escaping can make a line."""
+
+    def __call__(self, lines: list[bytes], /) -> list[bytes]:
+        """The frames in these lines, in order."""
+
+
+def make_line_reader(transport: str, *, eventsource_encoding: str = "auto", callback: str = "") -> LineReader:
+    """The reader of one session; it lives as long as the session, over all its bodies.
+
+    `callback` is the one that the requests of jsonp-polling name.
+    """
+    match transport:
+        case "xhr-streaming":
+            return _XhrStreaming()
+        case "xhr-polling":
+            return _XhrPolling()
+        case "eventsource":
+            return _EventSource(eventsource_encoding)
+        case "htmlfile":
+            return _HtmlFile()
+        case "jsonp-polling":
+            return _Jsonp(callback.encode())
+    raise ValueError(f"{transport} is no transport that receives over HTTP")
+
+
+class FrameSplitter:
+    """Cuts one response body into frames.
+
+    Whatever the chunks, a byte is looked at a bounded number of times, and a frame of more than
+    `max_frame_bytes` ends the cutting: after it `feed` and `end` raise ProtocolError for ever.
+    """
+
+    __slots__ = ("_max_frame_bytes", "_max_line_bytes", "_read_lines", "_unfinished", "error")
+
+    def __init__(self, read_lines: LineReader, max_frame_bytes: int) -> None:
+        self._read_lines = read_lines
+        self._max_frame_bytes = max_frame_bytes
+        self._max_line_bytes = max_frame_bytes * read_lines.growth + _WRAPPING_BYTES
+        self._unfinished = bytearray()
+        self.error: ProtocolError | None = None
+        """Set once the body cannot be cut any further."""
+
+    def feed(self, data: bytes) -> list[bytes]:
+        """The frames that end in `data`.
+
+        Raises ProtocolError where no frame comes before one that is too large; otherwise the frames are
+        returned, `error` is set and the next call raises it.
+        """
+        if self.error is not None:
+            raise self.error
+        may_be_too_large = len(self._unfinished) + len(data) > self._max_frame_bytes
+        lines = data.split(b"\n")
+        rest = lines.pop()
+        frames: list[bytes] = []
+        if lines:
+            if self._unfinished:
+                lines[0] = self._finish(lines[0])
+            has_return = b"\r" in data or lines[0].endswith(b"\r")
+            frames = self._frames(lines, has_return, may_be_too_large)
+        if self.error is None:
+            self._unfinished += rest
+            if len(self._unfinished) > self._max_line_bytes:
+                self._fail()
+        return self._frames_or_error(frames)
+
+    def end(self) -> list[bytes]:
+        """The body has ended: its last frame, if it came without the end of its line. Raises as `feed` does."""
+        if self.error is not None:
+            raise self.error
+        return self._frames_or_error(self._frames([self._finish(b"")], True, True))
+
+    def _finish(self, end: bytes) -> bytes:
+        """The unfinished line with its end."""
+        self._unfinished += end
+        line = bytes(self._unfinished)
+        self._unfinished.clear()
+        return line
+
+    def _frames(self, lines: list[bytes], has_return: bool, may_be_too_large: bool) -> list[bytes]:
+        """The frames in whole lines, up to the first that is too large."""
+        if may_be_too_large:
+            lines = self._up_to_oversize(lines, self._max_line_bytes)
+        if has_return:
+            lines = [line.rstrip(b"\r") for line in lines]
+        frames = self._read_lines(lines)
+        return self._up_to_oversize(frames, self._max_frame_bytes) if may_be_too_large else frames
+
+    def _up_to_oversize(self, pieces: list[bytes], max_bytes: int) -> list[bytes]:
+        for position, piece in enumerate(pieces):
+            if len(piece) > max_bytes:
+                self._fail()
+                return pieces[:position]
+        return pieces
+
+    def _fail(self) -> None:
+        self.error = ProtocolError(f"a frame is larger than {self._max_frame_bytes} bytes")
+        self._unfinished.clear()
+
+    def _frames_or_error(self, frames: list[bytes]) -> list[bytes]:
+        if self.error is not None and not frames:
+            raise self.error
+        return frames
+
+
+_EMPTY_OR_PRELUDE = {b"", b"hh"}
+
+
+class _XhrStreaming:
+    """One frame a line, behind a prelude."""
+
+    growth = 1
+
+    def __call__(self, lines: list[bytes], /) -> list[bytes]:
+        # The prelude is no heartbeat: tornado never sends one, and an idle session would be taken for silent.
+        return [line for line in lines if line[:2] not in _EMPTY_OR_PRELUDE or line.strip(b"h")]
+
+
+class _XhrPolling:
+    """One frame a line."""
+
+    growth = 1
+
+    def __call__(self, lines: list[bytes], /) -> list[bytes]:
+        return list(filter(None, lines))
+
+
+_DATA = b"data:"
+_PERCENT = re.compile(rb"%(25|0D|0A|00)", re.IGNORECASE)
+_PERCENT_MEANS = {b"25": b"%", b"0D": b"\r", b"0A": b"\n", b"00": b"\0"}
+
+
+class _EventSource:
+    """One frame in each `data:` field, percent-encoded by some servers."""
+
+    growth = 3  # `%25`
+
+    def __init__(self, encoding: str) -> None:
+        self._decode = {"auto": self._guess, "percent": _decode_percent, "none": _decode_nothing}[encoding]
+
+    def __call__(self, lines: list[bytes], /) -> list[bytes]:
+        fields = [line[len(_DATA) :].removeprefix(b" ") for line in lines if line.startswith(_DATA)]
+        return [self._decode(field) if b"%" in field else field for field in fields if field]
+
+    def _guess(self, field: bytes) -> bytes:
+        """Take `%25` for an encoded `%`, until another `%` shows that this server does not encode."""
+        if field.count(b"%") == field.count(b"%25"):
+            return field.replace(b"%25", b"%")
+        self._decode = _decode_nothing
+        return field
+
+
+def _decode_percent(field: bytes) -> bytes:
+    return _PERCENT.sub(lambda match: _PERCENT_MEANS[match[1].upper()], field)
+
+
+def _decode_nothing(field: bytes) -> bytes:
+    return field
+
+
+class _HtmlFile:
+    """One frame in each call of `p`; the lines between are HTML."""
+
+    growth = 6  # `\u003C`, for `<` (Spring); others double quotes and backslashes
+
+    def __call__(self, lines: list[bytes], /) -> list[bytes]:
+        return [_frame_in_call(line, b"p") for line in lines if line.startswith(b"p(")]
+
+
+class _Jsonp:
+    """One frame in each call of the callback that the request names."""
+
+    growth = 6  # as in htmlfile
+
+    def __init__(self, callback: bytes) -> None:
+        self._callback = callback
+
+    def __call__(self, lines: list[bytes], /) -> list[bytes]:
+        return [_frame_in_call(line, self._callback) for line in lines if line]
+
+
+def _frame_in_call(line: bytes, function: bytes) -> bytes:
+    """The string that is handed to the function; the whole line, which is then no frame, if there is none."""
+    argument = _argument(line, function)
+    if argument[:1] != b'"':
+        return line
+    try:
+        return _encode(_decode_string(argument.decode()))
+    except ValueError:
+        return line
+
+
+def _argument(line: bytes, function: bytes) -> bytes:
+    """What stands between the brackets of `function(...);`; nothing if that is not what the line is."""
+    # No pattern does this: one that allows white space everywhere takes quadratic time for a run of it.
+    call = line.strip().removeprefix(b"/**/").lstrip()
+    if not call.startswith(function):
+        return b""
+    brackets = call[len(function) :].lstrip().removesuffix(b";").rstrip()
+    if not (brackets.startswith(b"(") and brackets.endswith(b")")):
+        return b""
+    return brackets[1:-1].strip()
+
+
+_ESCAPE = re.compile(r"""\\(?:u([0-9a-fA-F]{4})|x([0-9a-fA-F]{2})|([^ux]))|["\\]""")
+_ESCAPE_MEANS = {"b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t", "v": "\v", "0": "\0"}
+
+
+def _decode_string(literal: str) -> str:
+    """The value of a string of JSON, or of JavaScript. Raises ValueError if it is neither."""
+    try:
+        # It begins with a quote, so it can be nothing but a string.
+        return str(json.loads(literal, strict=False))
+    except ValueError:
+        if len(literal) < 2 or not literal.endswith('"'):
+            raise
+    return _ESCAPE.sub(_unescape, literal[1:-1])
+
+
+def _unescape(escape: re.Match[str]) -> str:
+    code = escape[1] or escape[2]
+    if code:
+        return chr(int(code, 16))
+    if not escape[3]:
+        raise ValueError("a quote inside the string, or an escape that JavaScript does not know")
+    return _ESCAPE_MEANS.get(escape[3], escape[3])
+
+
+def _encode(text: str) -> bytes:
+    try:
+        return text.encode()
+    except UnicodeEncodeError:
+        # Two surrogates that form a pair are one character; a lone one has no UTF-8 (protocol section 2).
+        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace").encode()
