@@ -7,9 +7,10 @@ import ssl
 import string
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from random import SystemRandom
 
-from aiohttp import CookieJar, encode_basic_auth
+from aiohttp import encode_basic_auth
 
 from sockjs_bridge import __version__
 from sockjs_bridge.bridge.connection import ConnectionLimits
@@ -29,7 +30,11 @@ from sockjs_bridge.protocol.events import Connect
 from sockjs_bridge.protocol.lifecycle import Lifecycle, ReconnectPolicy
 from sockjs_bridge.protocol.urls import BaseUrl
 from sockjs_bridge.transports.base import Transport
-from sockjs_bridge.transports.cookies import make_jar
+from sockjs_bridge.transports.cookies import SessionCookies
+from sockjs_bridge.transports.http import HttpTransport, HttpTransportOptions
+from sockjs_bridge.transports.http_client import HttpOptions
+from sockjs_bridge.transports.http_requests import KINDS
+from sockjs_bridge.transports.info import InfoRequest
 from sockjs_bridge.transports.websocket import WebSocketOptions, WebSocketTransport
 
 _ID_LETTERS = string.ascii_lowercase + string.digits
@@ -79,7 +84,7 @@ def build(
     )
     for listener in listeners:
         hub.add(listener)
-    return Bridge(hub, Supervisor(_upstream(name, config), hub, log), listeners)
+    return Bridge(hub, Supervisor(_upstream(name, config, log), hub, log), listeners)
 
 
 def _listeners(config: Config) -> Iterator[tuple[str, int, TcpConfig]]:
@@ -103,9 +108,9 @@ def _tcp_options(config: TcpConfig) -> TcpOptions:
     )
 
 
-def _upstream(name: str, config: SessionConfig) -> Upstream:
+def _upstream(name: str, config: SessionConfig, log: EventLog) -> Upstream:
     base = BaseUrl.parse(config.url)
-    server_id = config.server_id or f"{secrets.randbelow(_SERVER_IDS):03}"
+    configured_origin = {"none": None, "same": base.origin}.get(config.origin, config.origin)
     lifecycle = Lifecycle(
         config.transports,
         ReconnectPolicy(
@@ -114,7 +119,9 @@ def _upstream(name: str, config: SessionConfig) -> Upstream:
             stable_after=config.reconnect.stable_after,
             max_attempts=config.reconnect.max_attempts,
         ),
-        origin={"none": None, "same": base.origin}.get(config.origin, config.origin),
+        # A raw WebSocket often stands on a server that is no SockJS server.
+        asks_info=config.info and set(config.transports) != {RAW},
+        origin=configured_origin,
         same_origin=base.origin,
         random=SystemRandom().random,
         new_session_id=lambda: "".join(secrets.choice(_ID_LETTERS) for _ in range(_ID_LENGTH)),
@@ -125,14 +132,20 @@ def _upstream(name: str, config: SessionConfig) -> Upstream:
         silence_timeout=config.silence_timeout,
         ping_interval=config.ping_interval,
     )
-    jar = make_jar(base.url, config.cookies)
-    tls = ssl.create_default_context() if base.secure else None
-    headers = _headers(base, config)
-
-    def make_transport(attempt: Connect) -> Transport:
-        return _transport(attempt, base, server_id, config, headers, jar, tls)
-
-    return Upstream(name, base.shown, lifecycle, limits, make_transport)
+    file = Path(config.cookie_file) if config.cookie_file else None
+    factory = _TransportFactory(
+        base=base,
+        server_id=config.server_id or f"{secrets.randbelow(_SERVER_IDS):03}",
+        config=config,
+        headers=_headers(base, config),
+        cookies=SessionCookies(base.url, config.cookies, file, log),
+        tls=ssl.create_default_context() if base.secure else None,
+    )
+    headers = (
+        factory.headers if configured_origin is None else {**factory.headers, "Origin": configured_origin}
+    )
+    info = InfoRequest(base, factory.http_options(headers), factory.cookies, log)
+    return Upstream(name, base.shown, lifecycle, limits, factory.make, info.ask)
 
 
 def _headers(base: BaseUrl, config: SessionConfig) -> dict[str, str]:
@@ -144,22 +157,50 @@ def _headers(base: BaseUrl, config: SessionConfig) -> dict[str, str]:
     return {**{name: value for name, value in headers.items() if name.lower() not in own}, **config.headers}
 
 
-def _transport(
-    attempt: Connect,
-    base: BaseUrl,
-    server_id: str,
-    config: SessionConfig,
-    headers: dict[str, str],
-    jar: CookieJar,
-    tls: ssl.SSLContext | None,
-) -> Transport:
-    framed = attempt.transport != RAW
-    options = WebSocketOptions(
-        url=base.session(server_id, attempt.session_id, "websocket") if framed else base.raw(),
-        framed=framed,
-        headers={**headers, "Origin": attempt.origin} if attempt.origin else headers,
-        max_frame_bytes=config.max_frame_size,
-        batch_bytes=config.batch_bytes,
-        tls=tls,
-    )
-    return WebSocketTransport(options, jar)
+@dataclass(frozen=True, slots=True)
+class _TransportFactory:
+    """Makes the transports of one configured session. They share its server id, headers and cookies."""
+
+    base: BaseUrl
+    server_id: str
+    config: SessionConfig
+    headers: dict[str, str]
+    cookies: SessionCookies
+    tls: ssl.SSLContext | None
+
+    def make(self, attempt: Connect) -> Transport:
+        base = attempt.base or self.base
+        headers = {**self.headers, "Origin": attempt.origin} if attempt.origin else self.headers
+        if attempt.transport in (RAW, "websocket"):
+            return self._websocket(attempt, base, headers)
+        return self._http(attempt, base, headers)
+
+    def http_options(self, headers: dict[str, str]) -> HttpOptions:
+        return HttpOptions(headers, self.config.connect_timeout, self.tls)
+
+    def _websocket(self, attempt: Connect, base: BaseUrl, headers: dict[str, str]) -> Transport:
+        framed = attempt.transport != RAW
+        options = WebSocketOptions(
+            url=base.session(self.server_id, attempt.session_id, "websocket") if framed else base.raw(),
+            framed=framed,
+            headers=headers,
+            max_frame_bytes=self.config.max_frame_size,
+            batch_bytes=self.config.batch_bytes,
+            tls=self.tls,
+        )
+        return WebSocketTransport(options, self.cookies)
+
+    def _http(self, attempt: Connect, base: BaseUrl, headers: dict[str, str]) -> Transport:
+        kind = KINDS[attempt.transport]
+        options = HttpTransportOptions(
+            name=attempt.transport,
+            receive_url=base.session(
+                self.server_id, attempt.session_id, kind.receive_path, kind.receive_query
+            ),
+            send_url=base.session(self.server_id, attempt.session_id, kind.send_path),
+            info_url=base.info(),
+            http=self.http_options(headers),
+            max_frame_bytes=self.config.max_frame_size,
+            eventsource_encoding=self.config.eventsource_encoding,
+        )
+        return HttpTransport(options, self.cookies)

@@ -30,9 +30,13 @@ LogLine = dict[str, Any]
 """One line of the log. A line that is not JSON has only "message"; that it is not is looked at when all is over."""
 
 
-def smallest(url: str, listen: str = "127.0.0.1:0") -> str:
-    """Return the configuration of four lines that the documentation begins with."""
-    return f'[sessions.chat]\nurl = "{url}"\n[[sessions.chat.tcp]]\nlisten = "{listen}"\n'
+WEBSOCKET_AT_ONCE = 'transports = ["websocket"]\ninfo = false\n'
+"""Keys of a session whose first request is the handshake, and whose only one."""
+
+
+def smallest(url: str, listen: str = "127.0.0.1:0", session: str = "") -> str:
+    """Return the configuration of four lines that the documentation begins with; `session` adds keys."""
+    return f'[sessions.chat]\nurl = "{url}"\n{session}[[sessions.chat.tcp]]\nlisten = "{listen}"\n'
 
 
 def wait_until(holds: Callable[[], bool], what: str, timeout: float = _LONG_ENOUGH) -> None:

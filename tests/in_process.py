@@ -18,7 +18,12 @@ QUICK = 'reconnect = { initial = "10ms", max = "20ms" }\n'
 
 
 def one_session(url: str, session: str = "", listener: str = "") -> str:
-    """The configuration of one session `chat` with one listener; the texts add keys to each."""
+    """The configuration of one session `chat` with one listener; the texts add keys to each.
+
+    Where it names no transports, it is a WebSocket at once: a script sees the handshake first.
+    """
+    if "transports" not in session and not url.endswith("/websocket"):
+        session = f'transports = ["websocket"]\ninfo = false\n{session}'
     return (
         '[bridge]\ndrain_timeout = "1s"\n'  # some scripts never answer a Close
         f'[sessions.chat]\nurl = "{url}"\n{QUICK}{session}\n'

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from math import inf
 
 from sockjs_bridge.bridge.hub import Hub
-from sockjs_bridge.bridge.outbox import utf8_bytes
+from sockjs_bridge.bridge.outbox import Batch, utf8_bytes
+from sockjs_bridge.bridge.posting import Posting
 from sockjs_bridge.errors import Cause, ConnectError, Obstacle
 from sockjs_bridge.log import EventLog
 from sockjs_bridge.protocol.events import (
@@ -20,10 +21,12 @@ from sockjs_bridge.protocol.events import (
 )
 from sockjs_bridge.protocol.liveness import Liveness, Verdict
 from sockjs_bridge.protocol.session import DROPPED, Session, State
-from sockjs_bridge.transports.base import Transport
+from sockjs_bridge.transports.base import Fate, SendResult, Transport
 
 NORMAL_CLOSURE = 1000
 _SEND_BYTES = 64 * 1024
+# A request is dear and its messages cheap: all that fit into one body, with room for escapes.
+_POST_BYTES = 448 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,8 +60,13 @@ class Connection:
         self._debugging = log.is_debugging()
         self._loop = asyncio.get_running_loop()
         self._liveness = Liveness(
-            now=self._loop.time(), silence_timeout=limits.silence_timeout, ping_interval=limits.ping_interval
+            now=self._loop.time(),
+            silence_timeout=limits.silence_timeout,
+            ping_interval=0.0 if transport.is_http else limits.ping_interval,
+            answers_questions=transport.is_http,
         )
+        self.reads_on = transport.is_http
+        self._posting = Posting(hub, log) if transport.is_http else None
         self._look: asyncio.TimerHandle | None = None
         self._open_timer: asyncio.TimerHandle | None = None
         self._failure: AttemptFailed | None = None
@@ -72,8 +80,10 @@ class Connection:
             async with asyncio.timeout(self._limits.connect_timeout):
                 await self._transport.connect(self)
         except TimeoutError:
-            limit = self._limits.connect_timeout
-            return AttemptFailed(Obstacle.UNREACHABLE, f"no answer within connect_timeout ({limit:g} s)")
+            limit = f"within connect_timeout ({self._limits.connect_timeout:g} s)"
+            if self._transport.reached:
+                return AttemptFailed(Obstacle.HANDSHAKE, f"connected, but no answer to the handshake {limit}")
+            return AttemptFailed(Obstacle.UNREACHABLE, f"no answer {limit}")
         except ConnectError as error:
             return AttemptFailed(error.obstacle, error.detail, error.status)
         try:
@@ -83,6 +93,8 @@ class Connection:
                 self._open_timer = self._loop.call_later(self._limits.open_timeout, self._open_timed_out)
             self._hub.make_room()
             end = await self._transport.wait_closed()
+            if end.failure is not None and self._failure is None:
+                self._failure = AttemptFailed(end.failure.obstacle, end.failure.detail, end.failure.status)
             cause, code = (Cause.STOPPING, NORMAL_CLOSURE) if self._leaving else (end.cause, end.code)
             self._handle(self._session.receive_closed(cause, code, end.reason))
         finally:
@@ -115,8 +127,18 @@ class Connection:
 
     def receive_pong(self) -> None:
         """The server has answered a PING."""
-        self._liveness.receive_pong(self._loop.time())
+        if self._transport.is_http:
+            self._liveness.receive_answer(self._loop.time())
+        else:
+            self._liveness.receive_pong(self._loop.time())
         self._plan_look()
+
+    def receive_send_result(self, result: SendResult) -> None:
+        """A request to send has been answered, or has failed."""
+        if self._posting is not None:
+            self._posting.settle(result)
+        if result.fate is Fate.ACCEPTED:
+            self._hub.make_room()
 
     def resume_sending(self) -> None:
         """The server keeps up again."""
@@ -126,19 +148,15 @@ class Connection:
         """Send messages at once, if the session is open and the server keeps up."""
         if self._session.state is not State.OPEN or not self._transport.can_send:
             return False
-        self._transport.send(messages)
-        self._hub.stats.messages_sent += len(messages)
-        self._hub.stats.bytes_sent += utf8_bytes(messages)
+        self._send(Batch(messages, utf8_bytes(messages), self._loop.time()))
         return True
 
     def flush(self) -> None:
         """Send what waits, in pieces, until the server stops keeping up."""
-        hub = self._hub
-        while hub.outbox.messages and self._session.state is State.OPEN and self._transport.can_send:
-            batch, size_bytes = hub.outbox.take(_SEND_BYTES)
-            self._transport.send(batch)
-            hub.stats.messages_sent += len(batch)
-            hub.stats.bytes_sent += size_bytes
+        outbox = self._hub.outbox
+        about_bytes = _POST_BYTES if self._transport.is_http else _SEND_BYTES
+        while outbox.messages and self._session.state is State.OPEN and self._transport.can_send:
+            self._send(outbox.take(about_bytes))
 
     def pause_reading(self) -> None:
         """A program cannot keep up."""
@@ -150,6 +168,14 @@ class Connection:
         self._liveness.resume(self._loop.time())
         self._transport.resume_reading()
         self._plan_look()
+
+    def _send(self, batch: Batch) -> None:
+        if self._posting is not None:
+            self._posting.begin(batch)
+        else:
+            self._hub.stats.messages_sent += len(batch.messages)
+            self._hub.stats.bytes_sent += batch.size_bytes
+        self._transport.send(batch.messages)
 
     def _handle(self, events: list[SessionEvent]) -> None:
         for event in events:
@@ -207,6 +233,9 @@ class Connection:
             case Verdict.PING_DUE:
                 self._liveness.sent_ping(now)
                 self._transport.send_ping()
+            case Verdict.QUESTION_DUE:
+                self._liveness.sent_question()
+                self._transport.send_ping()
             case Verdict.ALIVE:
                 pass
         self._plan_look()
@@ -219,6 +248,8 @@ class Connection:
     def _end(self) -> None:
         self._hub.detach()
         self._transport.abandon(NORMAL_CLOSURE)
+        if self._posting is not None:
+            self._posting.give_up()
         self._cancel_open_timer()
         if self._look is not None:
             self._look.cancel()
@@ -228,11 +259,11 @@ class Connection:
             self._log.repeated("text that no UTF-8 can carry was replaced by U+FFFD", messages=replaced)
 
     def _result(self) -> AttemptFailed | SessionClosed:
-        if self._failure is not None:
-            return self._failure
         closed = self._closed or SessionClosed(Cause.TRANSPORT_LOST, DROPPED)
         if self._was_open:
             return closed
+        if self._failure is not None:
+            return self._failure
         reason = f" ({closed.reason})" if closed.reason else ""
         detail = f"ended before the session was open: {closed.cause} {closed.code}{reason}"
         return AttemptFailed(Obstacle.LOST, detail)

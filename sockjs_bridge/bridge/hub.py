@@ -15,6 +15,9 @@ from sockjs_bridge.log import EventLog
 class Link(Protocol):
     """The open upstream connection, as the hub sees it."""
 
+    reads_on: bool
+    """Whether messages go on to come for a while after `pause_reading`."""
+
     def send(self, messages: list[str]) -> bool:
         """Send messages past the outbox; False, and nothing sent, where the server does not keep up."""
 
@@ -66,6 +69,9 @@ class Hub:
     def deliver(self, messages: list[str]) -> None:
         """Hand messages from the server to every endpoint that has programs."""
         self.stats.messages_received += len(messages)
+        if self._blocking and self._link is not None and self._link.reads_on:
+            for endpoint in list(self._blocking):
+                endpoint.cut_overfull()
         reached = False
         for endpoint in self._endpoints:
             if endpoint.consumers:

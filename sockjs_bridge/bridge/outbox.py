@@ -4,11 +4,22 @@ from collections import deque
 from dataclasses import dataclass
 
 
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Messages that go out together. The oldest was accepted at `accepted_at`."""
+
+    messages: list[str]
+    size_bytes: int
+    accepted_at: float
+
+
 @dataclass(slots=True)
 class _Burst:
     messages: list[str]
     size_bytes: int
     accepted_at: float
+    alone: bool = False
+    """Whether it goes out without company."""
 
 
 class Outbox:
@@ -45,21 +56,39 @@ class Outbox:
             self.size_bytes += size_bytes
         return len(messages)
 
-    def take(self, about_bytes: int) -> tuple[list[str], int]:
-        """Remove the oldest bursts, at least one, up to `about_bytes`; returns messages and their bytes."""
+    def put_back(self, messages: list[str], accepted_at: float, *, alone: bool = False) -> None:
+        """Put messages that were taken, and not sent, before all others; each by itself if `alone`.
+
+        The bounds do not hold here: there was room for them before.
+        """
+        pieces = [[message] for message in reversed(messages)] if alone else [messages] * bool(messages)
+        for piece in pieces:
+            size_bytes = utf8_bytes(piece)
+            self._bursts.appendleft(_Burst(piece, size_bytes, accepted_at, alone))
+            self.messages += len(piece)
+            self.size_bytes += size_bytes
+
+    def take(self, about_bytes: int) -> Batch:
+        """Remove the oldest bursts, at least one where there is any, up to `about_bytes`."""
         if not self._bursts:
-            return [], 0
+            return Batch([], 0, 0.0)
         first = self._bursts.popleft()
         messages, size_bytes = first.messages, first.size_bytes
-        if self._bursts and size_bytes + self._bursts[0].size_bytes <= about_bytes:
+        if not first.alone and self._may_follow(size_bytes, about_bytes):
             messages = messages.copy()
-            while self._bursts and size_bytes + self._bursts[0].size_bytes <= about_bytes:
+            while self._may_follow(size_bytes, about_bytes):
                 burst = self._bursts.popleft()
                 messages += burst.messages
                 size_bytes += burst.size_bytes
         self.messages -= len(messages)
         self.size_bytes -= size_bytes
-        return messages, size_bytes
+        return Batch(messages, size_bytes, first.accepted_at)
+
+    def _may_follow(self, size_bytes: int, about_bytes: int) -> bool:
+        if not self._bursts:
+            return False
+        burst = self._bursts[0]
+        return not burst.alone and size_bytes + burst.size_bytes <= about_bytes
 
     def oldest_seconds(self, now: float) -> float:
         """For how long the oldest message has waited; 0 when nothing waits."""

@@ -14,8 +14,12 @@ class SessionStats:
     bytes_received: int = 0
     messages_accepted: int = 0
     """Messages from local programs that the bridge took."""
+    messages_in_flight: int = 0
+    """Messages in a request that the server has not answered yet: as good as queued."""
     messages_sent: int = 0
-    """Messages written to the server's connection."""
+    """Messages written to the server's connection; over HTTP, those that it took or that are in doubt."""
+    messages_in_doubt: int = 0
+    """Those of `messages_sent` of which nobody knows whether they arrived."""
     bytes_sent: int = 0
     frames_dropped: int = 0
     text_replaced: int = 0

@@ -1,18 +1,20 @@
 """Supervisor: keeps one configured session alive by carrying out what its Lifecycle decides."""
 
 import asyncio
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, replace
 
 from sockjs_bridge.bridge.connection import Connection, ConnectionLimits
 from sockjs_bridge.bridge.hub import Hub
 from sockjs_bridge.errors import Cause, DropReason, Obstacle
 from sockjs_bridge.log import EventLog
 from sockjs_bridge.protocol.events import (
+    AskInfo,
     AttemptFailed,
     Connect,
     DelayElapsed,
     GiveUp,
+    InfoReceived,
     LifecycleCommand,
     SessionClosed,
     SessionOpened,
@@ -37,6 +39,7 @@ class Upstream:
     lifecycle: Lifecycle
     limits: ConnectionLimits
     make_transport: Callable[[Connect], Transport]
+    ask_info: Callable[[], Awaitable[InfoReceived | AttemptFailed]]
 
 
 class Supervisor:
@@ -77,6 +80,8 @@ class Supervisor:
                     end = await self._attempt(command)
                     command = self._upstream.lifecycle.receive(end, self._loop.time())
                     self._report(end, command)
+                case AskInfo():
+                    command = await self._ask_info()
                 case Wait(delay):
                     await asyncio.sleep(delay)
                     command = self._upstream.lifecycle.receive(DelayElapsed(), self._loop.time())
@@ -112,14 +117,27 @@ class Supervisor:
         while not done() and self._loop.time() < deadline:  # noqa: ASYNC110
             await asyncio.sleep(_LOOK_SECONDS)
 
+    async def _ask_info(self) -> LifecycleCommand:
+        answer = await self._upstream.ask_info()
+        command = self._upstream.lifecycle.receive(answer, self._loop.time())
+        if isinstance(answer, AttemptFailed):
+            self._transport_name = "info"
+            self._report(answer, command)
+        elif answer.info is not None:
+            if answer.info.problem:
+                self._log.repeated(answer.info.problem)
+            if not answer.info.websocket:
+                self._log.debug("the server offers no WebSocket, says its /info")
+        return command
+
     async def _attempt(self, command: Connect) -> AttemptFailed | SessionClosed:
         self._transport_name = command.transport
         transport = self._upstream.make_transport(command)
         session = Session(framed=command.transport != RAW)
         log = self._log.bind(transport=command.transport)
-        self._connection = Connection(
-            transport, session, self._hub, self._upstream.limits, self._note_opened, log
-        )
+        limits = self._upstream.limits
+        limits = replace(limits, open_timeout=max(limits.open_timeout, command.patience))
+        self._connection = Connection(transport, session, self._hub, limits, self._note_opened, log)
         try:
             end = await self._connection.run()
         except Exception as error:  # noqa: BLE001  # reported with its traceback, as follows

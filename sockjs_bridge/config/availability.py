@@ -2,19 +2,15 @@
 
 The program grows feature by feature, the contract is complete from the start. A key that asks for
 something that is not there is an error rather than a promise: take its line out of `LIMITS` in the
-release that brings the feature, and give the two defaults below the contract's values.
+release that brings the feature.
 """
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, Final
+from typing import Any
 
 from sockjs_bridge.config.problems import Problem
 from sockjs_bridge.config.tree import Loc, strings
 
-# Contract: ("websocket", "xhr-streaming", "xhr-polling")
-DEFAULT_TRANSPORTS: Final = ("websocket",)
-# Contract: True
-DEFAULT_INFO: Final = False
 # Contract: True. Whether `${...}` in strings is replaced.
 VARIABLES = False
 
@@ -32,11 +28,7 @@ LIMITS: Mapping[str, Limit] = {
     "admin.allowed_hosts": ((),),
     "admin.allow_remote": (False,),
     "admin.token": ("",),
-    "session.transports.*": ("websocket", "websocket-raw"),
-    "session.info": (False,),
-    "session.cookie_file": ("",),
     "session.proxy": ("",),
-    "session.eventsource_encoding": ("auto",),
     "session.tls.ca": ("",),
     "session.tls.cert": ("",),
     "session.tls.key": ("",),

@@ -5,7 +5,6 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, Field, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
-from sockjs_bridge.config.availability import DEFAULT_INFO, DEFAULT_TRANSPORTS
 from sockjs_bridge.config.fields import (
     AdminListen,
     Cookies,
@@ -112,8 +111,8 @@ class QueueConfig(Table):
 class SessionDefaults(Table):
     """Every key of a session but its URL. Durations are seconds, sizes bytes."""
 
-    transports: Transports = DEFAULT_TRANSPORTS
-    info: Switch = DEFAULT_INFO
+    transports: Transports = ("websocket", "xhr-streaming", "xhr-polling")
+    info: Switch = True
     headers: Headers = Field(default_factory=dict, repr=False)
     origin: Origin = "none"
     cookies: Cookies = Field(default_factory=dict, repr=False)

@@ -1,5 +1,6 @@
-"""Rules between the values of one session, and of the admin listener."""
+"""Rules between the values of one session, of the admin listener, and between sessions."""
 
+import os.path
 import re
 from collections.abc import Iterator
 from typing import Any
@@ -31,6 +32,7 @@ def problems_between(config: Config) -> Iterator[Problem]:
         yield from _steps(session, at)
         yield from _session_references(session, at)
         yield from listener_problems(session, at)
+    yield from _cookie_files(config)
 
 
 def _admin(admin: AdminConfig) -> Iterator[Problem]:
@@ -72,6 +74,18 @@ def _origin(session: SessionConfig, at: Loc) -> Iterator[Problem]:
     name = next((name for name in session.headers if name.lower() == "origin"), None)
     if name and session.origin != "none":
         yield Problem((*at, "headers", name), "origin is set as well: keep one of them", ((*at, "origin"),))
+
+
+def _cookie_files(config: Config) -> Iterator[Problem]:
+    owners: dict[str, str] = {}
+    for name, session in config.sessions.items():
+        if not session.cookie_file:
+            continue
+        path = os.path.abspath(session.cookie_file)  # noqa: PTH100  # Path would keep `..`
+        owner = owners.setdefault(path, name)
+        if owner != name:
+            text = f"two sessions with one cookie_file, {path}: sessions.{owner} and sessions.{name}"
+            yield Problem(("sessions", name, "cookie_file"), text, (("sessions", owner, "cookie_file"),))
 
 
 def _steps(session: SessionConfig, at: Loc) -> Iterator[Problem]:

@@ -32,6 +32,9 @@ class Endpoint(Protocol):
     def cut_stalled(self) -> None:
         """The session was kept waiting for too long: part with those that hold it up."""
 
+    def cut_overfull(self) -> None:
+        """More comes though a program cannot keep up: part with those that have far too much to read."""
+
     async def stop(self, deadline: float) -> None:
         """Flush what was delivered and close, by `deadline` (seconds of the loop's clock)."""
 

@@ -124,13 +124,22 @@ class TcpListener:
     def cut_stalled(self) -> None:
         """Part with the clients that are still over `client_buffer`."""
         for client in list(self._slow):
-            self.log.warning(
-                "a client did not read for stall_timeout; closed it",
-                client=client.peer,
-                reason=DropReason.SLOW_CLIENT,
-                undelivered_bytes=client.buffered_bytes,
-            )
-            client.abort()
+            self._cut(client, "a client did not read for stall_timeout; closed it")
+
+    def cut_overfull(self) -> None:
+        """Part with the clients that have twice `client_buffer` to read."""
+        for client in list(self._slow):
+            if client.buffered_bytes > 2 * self.options.client_buffer_bytes:
+                self._cut(client, "a client fell behind by twice client_buffer; closed it")
+
+    def _cut(self, client: TcpClient, why: str) -> None:
+        self.log.warning(
+            why,
+            client=client.peer,
+            reason=DropReason.SLOW_CLIENT,
+            undelivered_bytes=client.buffered_bytes,
+        )
+        client.abort()
 
     def stop_accepting(self) -> None:
         """Accept no new client; the others are served on."""

@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 
 from sockjs_bridge.errors import Cause, Obstacle
+from sockjs_bridge.protocol.info import Info
+from sockjs_bridge.protocol.urls import BaseUrl
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,16 +62,35 @@ class DelayElapsed:
     """The time that a Wait command asked for has passed, or somebody cut it short."""
 
 
-LifecycleEvent = AttemptFailed | SessionOpened | SessionClosed | DelayElapsed
+@dataclass(frozen=True, slots=True)
+class InfoReceived:
+    """`GET /info` was answered after `seconds`; `info` is None where the answer was of no use."""
+
+    info: Info | None
+    seconds: float
+
+
+LifecycleEvent = AttemptFailed | SessionOpened | SessionClosed | DelayElapsed | InfoReceived
+
+
+@dataclass(frozen=True, slots=True)
+class AskInfo:
+    """Ask the server about itself, then report InfoReceived, or AttemptFailed if it cannot be reached."""
 
 
 @dataclass(frozen=True, slots=True)
 class Connect:
-    """Make one attempt: this transport, this session id (never used before), this Origin header."""
+    """Make one attempt: this transport, this session id (never used before), this Origin header.
+
+    `base` is where the server wants its sessions, None for the configured place. The open frame gets at
+    least `patience` seconds.
+    """
 
     transport: str
     session_id: str
     origin: str | None
+    base: BaseUrl | None = None
+    patience: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,4 +112,4 @@ class GiveUp:
     rounds: int
 
 
-LifecycleCommand = Connect | Wait | CarryOn | GiveUp
+LifecycleCommand = AskInfo | Connect | Wait | CarryOn | GiveUp

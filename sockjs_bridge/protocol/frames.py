@@ -190,8 +190,13 @@ def encode_messages(batch: list[str], batch_bytes: int) -> list[bytes]:
     """
     if len(batch) == 1:
         return [_encode_array(batch)]
+    return [array for array, _ in encode_groups(batch, batch_bytes)]
+
+
+def encode_groups(batch: list[str], batch_bytes: int) -> list[tuple[bytes, int]]:
+    """Like `encode_messages`, each array with the number of messages in it."""
     ends = list(accumulate(map(len, batch)))
-    arrays: list[bytes] = []
+    groups: list[tuple[bytes, int]] = []
     start, taken, bytes_per_character = 0, 0, _FIRST_GUESS
     while start < len(batch):
         # A group is guessed from the one before it, and made smaller in the rare case that it is too large:
@@ -201,10 +206,10 @@ def encode_messages(batch: list[str], batch_bytes: int) -> list[bytes]:
         while len(array) > batch_bytes and end - start > 1:
             end = start + max(int((end - start) * _SAFETY * batch_bytes / len(array)), 1)
             array = _encode_array(batch[start:end])
-        arrays.append(array)
+        groups.append((array, end - start))
         bytes_per_character = len(array) / max(ends[end - 1] - taken, 1) / _SAFETY
         start, taken = end, ends[end - 1]
-    return arrays
+    return groups
 
 
 _FIRST_GUESS = 1.15

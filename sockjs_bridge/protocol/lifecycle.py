@@ -7,11 +7,13 @@ from typing import assert_never
 from sockjs_bridge.errors import Obstacle
 from sockjs_bridge.protocol.backoff import Backoff
 from sockjs_bridge.protocol.events import (
+    AskInfo,
     AttemptFailed,
     CarryOn,
     Connect,
     DelayElapsed,
     GiveUp,
+    InfoReceived,
     LifecycleCommand,
     LifecycleEvent,
     SessionClosed,
@@ -20,6 +22,9 @@ from sockjs_bridge.protocol.events import (
 )
 
 FORBIDDEN = 403
+_WEBSOCKETS = ("websocket", "websocket-raw")
+# TCP, TLS, the handshake, the open frame.
+_ROUND_TRIPS_TO_OPEN = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +43,7 @@ class Lifecycle:
     A *round* tries the transports in order, each with a fresh session id, until one opens. After a
     failed round, and after a session that ended, comes a delay. What opened last is tried first;
     once a session has been open for `stable_after` the delays start over and the full order counts.
+    With `asks_info` a round begins with the question what the server offers; it need not answer.
     All times are seconds of one monotonic clock. `origin` is the configured Origin header, if any;
     without one, a 403 is tried once more with `same_origin`, and what opened is kept.
     """
@@ -47,6 +53,7 @@ class Lifecycle:
         transports: Sequence[str],
         policy: ReconnectPolicy,
         *,
+        asks_info: bool = False,
         origin: str | None,
         same_origin: str,
         random: Callable[[], float],
@@ -54,6 +61,8 @@ class Lifecycle:
     ) -> None:
         self._transports = tuple(transports)
         self._policy = policy
+        self._asks_info = asks_info
+        self._info = InfoReceived(None, 0.0)
         self._origin = origin
         self._same_origin = same_origin
         self._backoff = Backoff(policy.initial, policy.maximum, random)
@@ -83,6 +92,8 @@ class Lifecycle:
                 return self._failed(event, now)
             case DelayElapsed():
                 return self._begin_round()
+            case InfoReceived():
+                return self._informed(event)
             case _:
                 assert_never(event)
 
@@ -123,6 +134,15 @@ class Lifecycle:
         if self._preferred is not None:
             self._round.remove(self._preferred)
             self._round.insert(0, self._preferred)
+        # What it said before the last session may be wrong by now (protocol section 1).
+        self._info = InfoReceived(None, 0.0)
+        return AskInfo() if self._asks_info else self._next_in_round()
+
+    def _informed(self, event: InfoReceived) -> LifecycleCommand:
+        self._info = event
+        if event.info is not None and not event.info.websocket:
+            # Where nothing else may be tried, the answer is worth less than an attempt.
+            self._round = [name for name in self._round if name not in _WEBSOCKETS] or self._round
         return self._next_in_round()
 
     def _next_in_round(self) -> LifecycleCommand:
@@ -130,4 +150,6 @@ class Lifecycle:
         return self._attempt(self._origin)
 
     def _attempt(self, origin: str | None) -> Connect:
-        return Connect(self._current, self._new_session_id(), origin)
+        base = self._info.info.base if self._info.info is not None else None
+        patience = _ROUND_TRIPS_TO_OPEN * self._info.seconds
+        return Connect(self._current, self._new_session_id(), origin, base, patience)

@@ -1,18 +1,48 @@
 """What a transport and the connection above it know of each other."""
 
 from dataclasses import dataclass
+from enum import Enum, auto
 from typing import Protocol
 
-from sockjs_bridge.errors import Cause
+from sockjs_bridge.errors import Cause, ConnectError
 
 
 @dataclass(frozen=True, slots=True)
 class TransportClosed:
-    """How a transport ended: `code` is the WebSocket's, 1005 for none, 1006 for a drop."""
+    """How a transport ended: `code` is the WebSocket's, 1005 for none, 1006 for a drop.
+
+    `failure` says it in other words for a session that was never open.
+    """
 
     cause: Cause
     code: int
     reason: str = ""
+    failure: ConnectError | None = None
+
+
+class Fate(Enum):
+    """What became of messages that were sent by an HTTP request (protocol section 4)."""
+
+    ACCEPTED = auto()
+    """200 or 204: taken by the server, which does not mean processed."""
+    REFUSED = auto()
+    """401, 403 or 404: the server has not looked at them. They may be sent again."""
+    OFFENDING = auto()
+    """400 or 413: something in them will never be accepted."""
+    IN_DOUBT = auto()
+    """Anything else: they may or may not have arrived."""
+
+
+@dataclass(frozen=True, slots=True)
+class SendResult:
+    """How a `send` over HTTP ended. The batch is `accepted` messages, then `concerned`, then `untouched`."""
+
+    fate: Fate
+    accepted: int
+    concerned: list[str]
+    """The messages of the request that failed."""
+    untouched: list[str]
+    """Messages that no request was made for."""
 
 
 class Receiver(Protocol):
@@ -25,7 +55,10 @@ class Receiver(Protocol):
         """The server sent a PING, and it has been answered."""
 
     def receive_pong(self) -> None:
-        """The server answered a PING of ours."""
+        """The server answered a PING of ours, or another question whether it is there."""
+
+    def receive_send_result(self, result: SendResult) -> None:
+        """A `send` over HTTP has ended. `can_send` is true again if it went well; else the end follows."""
 
     def resume_sending(self) -> None:
         """`can_send` has become true again."""
@@ -34,8 +67,14 @@ class Receiver(Protocol):
 class Transport(Protocol):
     """Carries frames to and from the server for one session."""
 
+    is_http: bool
+    """Whether each `send` is a request whose result is reported, and pauses begin after a response's end."""
     replaced: int
     """Messages in which a lone surrogate had to be replaced by U+FFFD to be sent."""
+
+    @property
+    def reached(self) -> bool:
+        """Whether the server's address has answered: then another transport may do better than this one."""
 
     @property
     def can_send(self) -> bool:
@@ -43,7 +82,7 @@ class Transport(Protocol):
 
     @property
     def unsent_bytes(self) -> int:
-        """Bytes that were sent and that the kernel has not taken yet."""
+        """Bytes that were sent and that the kernel, or over HTTP the server, has not taken yet."""
 
     async def connect(self, receiver: Receiver) -> None:
         """Connect. Raises ConnectError. `receive_frames` may be called before this returns."""

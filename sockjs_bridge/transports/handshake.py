@@ -7,6 +7,7 @@ from http import HTTPStatus
 import picows
 
 from sockjs_bridge.errors import ConnectError, Obstacle
+from sockjs_bridge.transports.status import describe_status, hint_on_connecting
 
 # picows gives no response object for HTTP/1.0 and for statuses it does not know.
 _STATUS_LINE = re.compile(rb"HTTP/\d(?:\.\d)? +(\d{3})")
@@ -30,11 +31,7 @@ def _refusal(error: picows.WSHandshakeError) -> ConnectError:
         return ConnectError(
             Obstacle.HANDSHAKE, f"the answer is no WebSocket handshake: {_fault(error)}", status=status
         )
-    try:
-        phrase = f"{status} {HTTPStatus(status).phrase}"
-    except ValueError:
-        phrase = str(status)
-    text = f"the server answered {phrase} to the WebSocket handshake{_hint(status)}"
+    text = describe_status(status, "the WebSocket handshake") + hint_on_connecting(status)
     return ConnectError(Obstacle.STATUS, text, status=status)
 
 
@@ -43,16 +40,6 @@ def _fault(error: picows.WSHandshakeError) -> str:
     if isinstance(error, picows.WSInvalidHeaderError):
         return f"its {error.name} header is not the expected one"
     return "it is malformed, or no HTTP/1.1"
-
-
-def _hint(status: int) -> str:
-    if status == HTTPStatus.NOT_FOUND:
-        return " (does the url name the SockJS endpoint, such as http://host/echo?)"
-    if status == HTTPStatus.FORBIDDEN:
-        return " (a login or an origin may be missing)"
-    if HTTPStatus.OK <= status < HTTPStatus.BAD_REQUEST:
-        return " (redirects are not followed, and a page is no WebSocket)"
-    return ""
 
 
 def cookies_of_refusal(error: Exception) -> list[str]:

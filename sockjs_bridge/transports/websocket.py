@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from typing import cast
 
 import picows
-from aiohttp import CookieJar
 from picows import WSCloseCode, WSFrame, WSMsgType, WSTransport
 from yarl import URL
 
@@ -19,7 +18,7 @@ from sockjs_bridge.protocol.frames import NO_STATUS, encode_messages
 from sockjs_bridge.protocol.session import DROPPED
 from sockjs_bridge.tcp_info import seconds_since_last_data
 from sockjs_bridge.transports.base import Receiver, TransportClosed
-from sockjs_bridge.transports.cookies import cookie_header, store_cookies
+from sockjs_bridge.transports.cookies import SessionCookies
 from sockjs_bridge.transports.dial import dial
 from sockjs_bridge.transports.handshake import cookies_of_refusal, explain
 
@@ -53,14 +52,16 @@ class WebSocketOptions:
 class WebSocketTransport:
     """A `Transport` over one WebSocket connection."""
 
-    def __init__(self, options: WebSocketOptions, jar: CookieJar) -> None:
+    def __init__(self, options: WebSocketOptions, cookies: SessionCookies) -> None:
         self._options = options
-        self._jar = jar
+        self._cookies = cookies
         self._sock: socket.socket | None = None
         self._ws: WSTransport
         self._listener: _Listener | None = None
         self._watcher: asyncio.Task[None] | None = None
         self._ended: asyncio.Future[TransportClosed] = asyncio.get_running_loop().create_future()
+        self.is_http = False
+        self.reached = False
         self.replaced = 0
         """Messages in which a lone surrogate had to be replaced: a raw WebSocket cannot carry them."""
 
@@ -85,6 +86,7 @@ class WebSocketTransport:
         """Connect and shake hands. Raises ConnectError; the caller bounds the time."""
         url = self._options.url
         self._sock = sock = await dial(url.raw_host or "", url.port or 0)
+        self.reached = True
         with sock.dup() as spare:
             await self._shake_hands(sock, spare, receiver)
 
@@ -107,7 +109,7 @@ class WebSocketTransport:
                 use_aiofastnet=False,
             )
         except (picows.WSHandshakeError, ssl.SSLError, OSError) as error:
-            store_cookies(self._jar, url, cookies_of_refusal(error))
+            self._cookies.store(url, cookies_of_refusal(error))
             if isinstance(error, picows.WSHandshakeError):
                 await _hear_out(spare)
             else:
@@ -183,7 +185,7 @@ class WebSocketTransport:
 
     def _connected(self, ws: WSTransport, listener: "_Listener") -> None:
         """The handshake is done; the first frames may come before `connect` goes on."""
-        store_cookies(self._jar, self._options.url, ws.response.headers.getall("Set-Cookie", []))
+        self._cookies.store(self._options.url, ws.response.headers.getall("Set-Cookie", []))
         self._ws, self._listener = ws, listener
         self._watcher = asyncio.get_running_loop().create_task(
             self._watch(ws, listener), name="websocket-watch"
@@ -191,7 +193,7 @@ class WebSocketTransport:
 
     def _handshake_headers(self) -> dict[str, str]:
         headers = dict(self._options.headers)
-        cookies = cookie_header(self._jar, self._options.url)
+        cookies = self._cookies.header(self._options.url)
         if cookies:
             headers["Cookie"] = cookies
         return headers

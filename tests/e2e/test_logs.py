@@ -9,6 +9,7 @@ from collections.abc import Callable
 import pytest
 
 from tests.bridge_process import (
+    WEBSOCKET_AT_ONCE,
     BridgeStarter,
     HandshakeServer,
     LineClient,
@@ -95,7 +96,8 @@ def test_a_server_that_stays_away_does_not_fill_the_log(
 
     with HandshakeServer(answer) as gateway:
         url = f"http://127.0.0.1:{gateway.port}/echo"
-        bridge = start_bridge(smallest(url) + '[sessions.chat.reconnect]\ninitial = "20ms"\nmax = "40ms"\n')
+        config = smallest(url, session=WEBSOCKET_AT_ONCE)
+        bridge = start_bridge(config + '[sessions.chat.reconnect]\ninitial = "20ms"\nmax = "40ms"\n')
         bridge.wait_open()
         before = len(bridge.log)
         away.set()

@@ -56,7 +56,7 @@ async def test_name_that_does_not_resolve(tmp_path: Path, caplog: pytest.LogCapt
     [
         ("404 Not Found", "does the url name the SockJS endpoint"),
         ("403 Forbidden", "a login or an origin may be missing"),
-        ("200 OK", "a page is no WebSocket"),
+        ("200 OK", "a page is no SockJS session"),
         ("302 Found", "redirects are not followed"),
         ("500 Internal Server Error", "500 Internal Server Error"),
         ("599 Odd", "answered 599 to"),
@@ -149,7 +149,7 @@ async def test_no_answer_to_the_handshake(tmp_path: Path, caplog: pytest.LogCapt
     quick = 'connect_timeout = "50ms"'
     async with scripted(script) as server, running(one_session(server.url(), quick), tmp_path):
         await until(lambda: events(caplog, "cannot connect"))
-        assert "no answer within connect_timeout (0.05 s)" in first_failure(caplog)
+        assert "no answer to the handshake within connect_timeout (0.05 s)" in first_failure(caplog)
         await server.connections(3)
 
 

@@ -7,16 +7,19 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from sockjs_bridge.errors import Cause, Obstacle
 from sockjs_bridge.protocol.events import (
+    AskInfo,
     AttemptFailed,
     CarryOn,
     Connect,
     DelayElapsed,
     GiveUp,
+    InfoReceived,
     LifecycleCommand,
     SessionClosed,
     SessionOpened,
     Wait,
 )
+from sockjs_bridge.protocol.info import Info
 from sockjs_bridge.protocol.lifecycle import Lifecycle, ReconnectPolicy
 
 TRANSPORTS = ["websocket", "xhr-streaming", "xhr-polling", "websocket-raw"]
@@ -32,6 +35,7 @@ FAILURES = st.one_of(
         lambda status: AttemptFailed(Obstacle.STATUS, "failed", status)
     ),
 )
+ANSWERS = st.sampled_from([None, Info(), Info(websocket=False)])
 ENDS = st.sampled_from([SessionClosed(Cause.SERVER_CLOSED, 3000), SessionClosed(Cause.TRANSPORT_LOST, 1006)])
 
 
@@ -51,6 +55,8 @@ class LifecycleMachine(RuleBasedStateMachine):
         max_attempts=st.integers(0, 4),
         origin=st.sampled_from([None, None, "https://example.org"]),
         luck=LUCK,
+        asks_info=st.booleans(),
+        answer=ANSWERS,
     )
     def start(
         self,
@@ -61,7 +67,10 @@ class LifecycleMachine(RuleBasedStateMachine):
         max_attempts: int,
         origin: str | None,
         luck: float,
+        asks_info: bool,
+        answer: Info | None,
     ) -> None:
+        self.asks_info = asks_info
         self.now = 1000.0
         self.luck = luck
         self.policy = ReconnectPolicy(initial, initial + spread, stable_after, max_attempts)
@@ -78,14 +87,14 @@ class LifecycleMachine(RuleBasedStateMachine):
         self.lifecycle = Lifecycle(
             transports,
             self.policy,
+            asks_info=asks_info,
             origin=origin,
             same_origin=SAME_ORIGIN,
             random=lambda: self.luck,
             new_session_id=lambda: f"id{next(numbers)}",
         )
         self.doing: LifecycleCommand = CarryOn()
-        self.left_in_round = self._full_round()
-        self._expect_next_attempt(self.lifecycle.start(self.now))
+        self._expect_round(self.lifecycle.start(self.now), answer)
 
     @rule(seconds=SECONDS)
     def time_passes(self, seconds: float) -> None:
@@ -137,13 +146,12 @@ class LifecycleMachine(RuleBasedStateMachine):
         self._expect_delay(self.lifecycle.receive(end, self.now))
 
     @precondition(lambda self: isinstance(self.doing, Wait))
-    @rule(share=st.sampled_from([1.0, 1.0, 0.5, 0.0]))
-    def delay_elapses(self, share: float) -> None:
+    @rule(share=st.sampled_from([1.0, 1.0, 0.5, 0.0]), answer=ANSWERS)
+    def delay_elapses(self, share: float, answer: Info | None) -> None:
         """Somebody may cut it short."""
         assert isinstance(self.doing, Wait)
         self.now += self.doing.delay * share
-        self.left_in_round = self._full_round()
-        self._expect_next_attempt(self.lifecycle.receive(DelayElapsed(), self.now))
+        self._expect_round(self.lifecycle.receive(DelayElapsed(), self.now), answer)
 
     @invariant()
     def counts_the_rounds_that_failed(self) -> None:
@@ -160,6 +168,16 @@ class LifecycleMachine(RuleBasedStateMachine):
     def _full_round(self) -> list[str]:
         others = [transport for transport in self.transports if transport != self.preferred]
         return others if self.preferred is None else [self.preferred, *others]
+
+    def _expect_round(self, command: LifecycleCommand, answer: Info | None) -> None:
+        self.left_in_round = self._full_round()
+        if self.asks_info:
+            assert command == AskInfo()
+            command = self.lifecycle.receive(InfoReceived(answer, 0.1), self.now)
+            if answer is not None and not answer.websocket:
+                others = [name for name in self.left_in_round if not name.startswith("websocket")]
+                self.left_in_round = others or self.left_in_round
+        self._expect_next_attempt(command)
 
     def _expect_next_attempt(self, command: LifecycleCommand) -> None:
         self._expect_attempt(command, self.left_in_round.pop(0), self.origin)

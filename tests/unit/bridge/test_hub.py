@@ -67,6 +67,7 @@ class FakeEndpoint:
         self.delivered: list[str] = []
         self.resumed = 0
         self.cut = 0
+        self.overfull = 0
         self.on_resume: Callable[[], object] = lambda: None
         self.on_cut: Callable[[], object] = lambda: None
 
@@ -84,6 +85,9 @@ class FakeEndpoint:
         self.cut += 1
         self.on_cut()
 
+    def cut_overfull(self) -> None:
+        self.overfull += 1
+
     async def stop(self, deadline: float) -> None:
         raise NotImplementedError
 
@@ -100,6 +104,7 @@ class FakeLink:
     def __init__(self, hub: Hub, room: int = 1_000_000) -> None:
         self._hub = hub
         self.room = room
+        self.reads_on = False
         self.sent: list[str] = []
         self.flushes = 0
         self.reading: list[str] = []
@@ -114,7 +119,7 @@ class FakeLink:
     def flush(self) -> None:
         self.flushes += 1
         while self.room > 0:
-            batch, _ = self._hub.outbox.take(1)
+            batch = self._hub.outbox.take(1).messages
             if not batch:
                 return
             self.sent += batch
@@ -470,3 +475,26 @@ def test_while_the_session_stays_paused_those_that_hold_it_up_are_cut_again(hub:
     hub.unblock(endpoint)
     hub.unblock(late)
     assert loop.pending == 0
+
+
+def test_while_messages_go_on_to_come_those_that_hold_the_session_up_are_looked_at(hub: Hub) -> None:
+    """An HTTP response is read to its end in spite of a pause (delivery.md)."""
+    slow, other, link = FakeEndpoint(), FakeEndpoint(), FakeLink(hub)
+    hub.add(slow)
+    hub.add(other)
+    link.reads_on = True
+    hub.attach(link)
+    hub.deliver(["before"])
+    hub.block(slow)
+    hub.deliver(["after"])
+    assert (slow.overfull, other.overfull) == (1, 0)
+    assert slow.delivered == other.delivered == ["before", "after"]
+
+
+def test_where_reading_stops_at_once_nobody_is_cut_for_what_was_under_way(hub: Hub) -> None:
+    slow, link = FakeEndpoint(), FakeLink(hub)
+    hub.add(slow)
+    hub.attach(link)
+    hub.block(slow)
+    hub.deliver(["message"])
+    assert slow.overfull == 0

@@ -11,14 +11,18 @@ MUCH = 1_000_000
 def drained(outbox: Outbox) -> list[str]:
     messages: list[str] = []
     while outbox.messages:
-        batch, _ = outbox.take(MUCH)
-        messages += batch
+        messages += outbox.take(MUCH).messages
     return messages
+
+
+def taken(outbox: Outbox, about_bytes: int) -> tuple[list[str], int]:
+    batch = outbox.take(about_bytes)
+    return batch.messages, batch.size_bytes
 
 
 def test_an_empty_outbox_gives_nothing() -> None:
     outbox = Outbox(10, 100)
-    assert outbox.take(MUCH) == ([], 0)
+    assert taken(outbox, MUCH) == ([], 0)
     assert (outbox.messages, outbox.size_bytes) == (0, 0)
 
 
@@ -26,16 +30,16 @@ def test_messages_leave_in_the_order_in_which_they_were_taken() -> None:
     outbox = Outbox(10, 100)
     for burst in (["a", "b"], ["c"], ["", "d"]):
         assert outbox.offer(burst, NOW) == len(burst)
-    assert outbox.take(MUCH) == (["a", "b", "c", "", "d"], 4)
+    assert taken(outbox, MUCH) == (["a", "b", "c", "", "d"], 4)
     assert (outbox.messages, outbox.size_bytes) == (0, 0)
-    assert outbox.take(MUCH) == ([], 0)
+    assert taken(outbox, MUCH) == ([], 0)
 
 
 def test_nothing_offered_is_nothing_taken() -> None:
     outbox = Outbox(10, 100)
     assert outbox.offer([], NOW) == 0
     assert outbox.oldest_seconds(NOW + 5) == 0.0
-    assert outbox.take(MUCH) == ([], 0)
+    assert taken(outbox, MUCH) == ([], 0)
 
 
 # --- bounds -----------------------------------------------------------------------------------------------
@@ -90,7 +94,7 @@ def test_an_empty_queue_takes_one_message_of_any_size() -> None:
     outbox = Outbox(10, 5)
     assert outbox.offer(["\ufffd\ufffd", "a"], NOW) == 1
     assert outbox.offer(["a"], NOW) == 0
-    assert outbox.take(MUCH) == (["\ufffd\ufffd"], 6)
+    assert taken(outbox, MUCH) == (["\ufffd\ufffd"], 6)
     assert outbox.offer(["a", "123456"], NOW) == 1
 
 
@@ -98,7 +102,7 @@ def test_room_that_was_freed_can_be_used_again() -> None:
     outbox = Outbox(2, 4)
     for _ in range(3):
         assert outbox.offer(["ab", "cd", "e"], NOW) == 2
-        assert outbox.take(MUCH) == (["ab", "cd"], 4)
+        assert taken(outbox, MUCH) == (["ab", "cd"], 4)
 
 
 @pytest.mark.parametrize(
@@ -137,25 +141,25 @@ def test_bursts_are_joined_up_to_the_size_that_is_asked_for() -> None:
     outbox = Outbox(100, 100)
     for burst in (["aa"], ["bb", "b"], ["c"], ["d"]):
         outbox.offer(burst, NOW)
-    assert outbox.take(6) == (["aa", "bb", "b", "c"], 6)
+    assert taken(outbox, 6) == (["aa", "bb", "b", "c"], 6)
     assert (outbox.messages, outbox.size_bytes) == (1, 1)
-    assert outbox.take(6) == (["d"], 1)
+    assert taken(outbox, 6) == (["d"], 1)
 
 
 def test_at_least_one_burst_is_taken_however_large() -> None:
     outbox = Outbox(100, 100)
     outbox.offer(["aaaa", "bbbb"], NOW)
     outbox.offer(["c"], NOW)
-    assert outbox.take(3) == (["aaaa", "bbbb"], 8)
-    assert outbox.take(0) == (["c"], 1)
+    assert taken(outbox, 3) == (["aaaa", "bbbb"], 8)
+    assert taken(outbox, 0) == (["c"], 1)
 
 
 def test_a_burst_that_does_not_fit_holds_back_those_behind_it() -> None:
     outbox = Outbox(100, 100)
     for burst in (["a"], ["bbbb"], ["c"]):
         outbox.offer(burst, NOW)
-    assert outbox.take(3) == (["a"], 1)
-    assert outbox.take(5) == (["bbbb", "c"], 5)
+    assert taken(outbox, 3) == (["a"], 1)
+    assert taken(outbox, 5) == (["bbbb", "c"], 5)
 
 
 # --- age --------------------------------------------------------------------------------------------------
@@ -171,3 +175,53 @@ def test_the_age_is_that_of_the_oldest_message() -> None:
     assert outbox.oldest_seconds(NOW + 15) == 5.0
     outbox.take(1)
     assert outbox.oldest_seconds(NOW + 15) == 0.0
+
+
+# --- what comes back ------------------------------------------------------------------------------------
+
+
+def test_what_was_taken_and_not_sent_goes_before_everything_else() -> None:
+    outbox = Outbox(10, 100)
+    outbox.offer(["a", "b"], NOW)
+    batch = outbox.take(MUCH)
+    outbox.offer(["c"], NOW + 5)
+    outbox.put_back(batch.messages, batch.accepted_at)
+    assert (outbox.messages, outbox.size_bytes) == (3, 3)
+    assert outbox.oldest_seconds(NOW + 7) == 7
+    assert drained(outbox) == ["a", "b", "c"]
+
+
+def test_what_comes_back_has_room_in_a_queue_that_filled_meanwhile() -> None:
+    outbox = Outbox(2, 100)
+    outbox.offer(["a", "b"], NOW)
+    batch = outbox.take(MUCH)
+    outbox.offer(["c", "d"], NOW)
+    outbox.put_back(batch.messages, batch.accepted_at)
+    assert outbox.offer(["e"], NOW) == 0
+    assert drained(outbox) == ["a", "b", "c", "d"]
+
+
+def test_messages_that_come_back_alone_leave_one_by_one() -> None:
+    """After 400 and 413: the next session sends message by message (protocol section 4)."""
+    outbox = Outbox(10, 100)
+    outbox.offer(["c", "d"], NOW)
+    outbox.put_back(["a", "b"], NOW, alone=True)
+    assert taken(outbox, MUCH) == (["a"], 1)
+    assert taken(outbox, MUCH) == (["b"], 1)
+    assert taken(outbox, MUCH) == (["c", "d"], 2)
+
+
+def test_nothing_joins_those_that_leave_alone() -> None:
+    outbox = Outbox(10, 100)
+    outbox.put_back(["b"], NOW, alone=True)
+    outbox.put_back(["a"], NOW)
+    assert taken(outbox, MUCH) == (["a"], 1)
+    assert taken(outbox, MUCH) == (["b"], 1)
+
+
+@pytest.mark.parametrize("alone", [False, True])
+def test_nothing_put_back_is_nothing_queued(alone: bool) -> None:
+    outbox = Outbox(10, 100)
+    outbox.put_back([], NOW, alone=alone)
+    assert outbox.messages == 0
+    assert taken(outbox, MUCH) == ([], 0)

@@ -18,19 +18,7 @@ NOT_YET = {
     "admin.allowed_hosts": (SESSION + '[admin]\nallowed_hosts = ["a"]', "admin.allowed_hosts", ""),
     "admin.allow_remote": (SESSION + "[admin]\nallow_remote = true", "admin.allow_remote", ""),
     "admin.token": (SESSION + '[admin]\ntoken = "hunter2"', "admin.token", ""),
-    "other transports": (
-        SESSION + 'transports = ["websocket", "xhr-streaming"]',
-        "sessions.chat.transports[1]",
-        ': "xhr-streaming" (there is: websocket, websocket-raw)',
-    ),
-    "info": (SESSION + "info = true", "sessions.chat.info", ""),
-    "cookie_file": (SESSION + 'cookie_file = "jar"', "sessions.chat.cookie_file", ""),
     "proxy": (SESSION + 'proxy = "http://user:hunter2@p"', "sessions.chat.proxy", ""),
-    "eventsource_encoding": (
-        SESSION + 'eventsource_encoding = "none"',
-        "sessions.chat.eventsource_encoding",
-        ': "none" (there is: auto)',
-    ),
     "tls.ca": (SESSION + 'tls.ca = "ca.pem"', "sessions.chat.tls.ca", ""),
     "tls.cert": (SESSION + 'tls.cert = "cert.pem"', "sessions.chat.tls.cert", ""),
     "tls.server_name": (SESSION + 'tls.server_name = "h"', "sessions.chat.tls.server_name", ""),
@@ -100,7 +88,6 @@ def test_a_value_that_says_what_is_done_anyway_is_no_error(problems: Finder) -> 
         [sessions.chat]
         url = "http://h"
         info = false
-        cookie_file = ""
         proxy = ""
         eventsource_encoding = "auto"
         on_connect = []
@@ -129,6 +116,7 @@ def test_what_this_version_does(problems: Finder) -> None:
         headers = { A = "b" }
         origin = "same"
         cookies = { a = "b" }
+        cookie_file = "jar"
         server_id = "123"
         connect_timeout = 1
         open_timeout = 1

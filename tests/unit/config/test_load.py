@@ -21,8 +21,8 @@ def test_four_lines_are_enough(read: Loader) -> None:
     assert list(config.sessions) == ["chat"]
     session = config.sessions["chat"]
     assert session.url == "http://localhost:8081/echo"
-    assert session.transports == ("websocket",)
-    assert session.info is False
+    assert session.transports == ("websocket", "xhr-streaming", "xhr-polling")
+    assert session.info
     assert [str(listener.address) for listener in session.tcp] == ["127.0.0.1:9000"]
 
 
@@ -200,7 +200,7 @@ def test_all_errors_come_at_once(problems: Finder) -> None:
         [sessions.chat]
         server_id = "12"
         spool = "x"
-        info = true
+        proxy = "env"
         [sessions.chat.reconnect]
         initial = "1h"
         [[sessions.chat.tcp]]
@@ -215,7 +215,7 @@ def test_all_errors_come_at_once(problems: Finder) -> None:
     )
 
     assert [line.split(": ")[:2] for line in lines if line.startswith("bridge")] == [
-        ["bridge.toml", "sessions.chat.info"],
+        ["bridge.toml", "sessions.chat.proxy"],
         ["bridge.toml", "log.level"],
         ["bridge.toml", "sessions.chat.server_id"],
         ["bridge.toml", "sessions.chat.tcp[0].framng"],

@@ -1,5 +1,7 @@
 """Rules between values, those of features to come included. One named case for each."""
 
+from pathlib import Path
+
 import pytest
 
 from tests.unit.config.conftest import Finder
@@ -269,3 +271,30 @@ def test_what_is_no_endpoint(problems: Finder, endpoint: str) -> None:
     assert problems(SESSION + f'zmq = [{{ type = "pub", endpoint = "{endpoint}" }}]') == [
         'bridge.toml: sessions.chat.zmq[0].endpoint: must be "tcp://host:port" or "ipc:///path"'
     ]
+
+
+OTHER = '[sessions.other]\nurl = "http://h"\n'
+
+
+@pytest.mark.parametrize("paths", [("jar", "jar"), ("jar", "./a/../jar"), ("/a/jar", "/a//jar")])
+def test_two_sessions_with_one_cookie_file(problems: Finder, paths: tuple[str, str]) -> None:
+    mine, theirs = (f'cookie_file = "{path}"\n' for path in paths)
+    (line,) = problems(SESSION + mine + OTHER + theirs)
+
+    assert line == (
+        f"bridge.toml: sessions.other.cookie_file: two sessions with one cookie_file, {Path(paths[0]).absolute()}: "
+        "sessions.chat and sessions.other"
+    )
+
+
+def test_two_sessions_inherit_one_cookie_file(problems: Finder) -> None:
+    (line,) = problems('[defaults]\ncookie_file = "/a/jar"\n' + SESSION + OTHER)
+
+    assert line.startswith("bridge.toml: defaults.cookie_file: two sessions with one cookie_file, /a/jar: ")
+
+
+def test_every_session_has_a_cookie_file_of_its_own(problems: Finder) -> None:
+    text = SESSION + 'cookie_file = "jar"\n' + OTHER + 'cookie_file = "a/jar"\n'
+
+    assert problems(text) == []
+    assert problems(SESSION + OTHER) == []

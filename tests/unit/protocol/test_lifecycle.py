@@ -10,18 +10,22 @@ import pytest
 
 from sockjs_bridge.errors import Cause, Obstacle
 from sockjs_bridge.protocol.events import (
+    AskInfo,
     AttemptFailed,
     CarryOn,
     Connect,
     DelayElapsed,
     GiveUp,
+    InfoReceived,
     LifecycleCommand,
     LifecycleEvent,
     SessionClosed,
     SessionOpened,
     Wait,
 )
+from sockjs_bridge.protocol.info import Info
 from sockjs_bridge.protocol.lifecycle import Lifecycle, ReconnectPolicy
+from sockjs_bridge.protocol.urls import BaseUrl
 
 SAME_ORIGIN = "http://host:8081"
 TRANSPORTS = ("websocket", "xhr-streaming", "xhr-polling")
@@ -40,15 +44,22 @@ NOT_OPENED = AttemptFailed(Obstacle.NOT_OPENED, "no open frame")
 CARRY_ON = CarryOn()
 
 
-def to(transport: str, number: int, origin: str | None = None) -> Connect:
+def to(
+    transport: str,
+    number: int,
+    origin: str | None = None,
+    base: BaseUrl | None = None,
+    patience: float = 0.0,
+) -> Connect:
     """The attempt with the session id of this number."""
-    return Connect(transport, f"id{number}", origin)
+    return Connect(transport, f"id{number}", origin, base, patience)
 
 
 def made(
     transports: Sequence[str] = TRANSPORTS,
     *,
     random: Callable[[], float] = lambda: 0.5,
+    asks_info: bool = False,
     origin: str | None = None,
     initial: float = 1.0,
     maximum: float = 30.0,
@@ -60,6 +71,7 @@ def made(
     return Lifecycle(
         transports,
         ReconnectPolicy(initial, maximum, stable_after, max_attempts),
+        asks_info=asks_info,
         origin=origin,
         same_origin=SAME_ORIGIN,
         random=random,
@@ -408,4 +420,98 @@ def test_other_answers_than_403_bring_no_origin(status: int | None) -> None:
         made(),
         (START, 0.0, to("websocket", 1)),
         (AttemptFailed(Obstacle.STATUS, "refused", status), 0.1, to("xhr-streaming", 2)),
+    )
+
+
+# --- what the server says of itself ---------------------------------------------------------------------------
+
+
+def said(websocket: bool = True, base: BaseUrl | None = None, seconds: float = 0.0) -> InfoReceived:
+    return InfoReceived(Info(websocket=websocket, base=base), seconds)
+
+
+NOTHING_SAID = InfoReceived(None, 0.0)
+
+
+def test_section_1_every_round_begins_with_the_question_and_nothing_is_kept_of_the_answer() -> None:
+    play(
+        made(asks_info=True),
+        (START, 0.0, AskInfo()),
+        (said(websocket=False, seconds=1.0), 0.1, to("xhr-streaming", 1, patience=4.0)),
+        (OPENED, 0.2, CARRY_ON),
+        (CLOSED, 60.0, Wait(1.375)),
+        (ELAPSED, 61.4, AskInfo()),
+        (NOTHING_SAID, 61.5, to("websocket", 2)),
+    )
+
+
+def test_section_1_the_answer_is_never_required() -> None:
+    play(
+        made(asks_info=True),
+        (START, 0.0, AskInfo()),
+        (NOTHING_SAID, 0.1, to("websocket", 1)),
+        (NOT_OPENED, 0.2, to("xhr-streaming", 2)),
+    )
+
+
+def test_websocket_false_skips_both_websocket_kinds() -> None:
+    play(
+        made(["websocket-raw", "websocket", "xhr-polling"], asks_info=True),
+        (START, 0.0, AskInfo()),
+        (said(websocket=False), 0.1, to("xhr-polling", 1)),
+        (NOT_OPENED, 0.2, Wait(1.375)),
+    )
+
+
+def test_where_nothing_else_is_configured_websocket_is_tried_in_spite_of_the_answer() -> None:
+    play(
+        made(["websocket"], asks_info=True),
+        (START, 0.0, AskInfo()),
+        (said(websocket=False), 0.1, to("websocket", 1)),
+    )
+
+
+def test_websocket_false_skips_what_opened_last_too() -> None:
+    play(
+        made(asks_info=True),
+        (START, 0.0, AskInfo()),
+        (said(), 0.1, to("websocket", 1)),
+        (OPENED, 0.2, CARRY_ON),
+        (CLOSED, 2.0, Wait(1.375)),
+        (ELAPSED, 3.4, AskInfo()),
+        (said(websocket=False), 3.5, to("xhr-streaming", 2)),
+    )
+
+
+def test_the_round_trip_time_sets_how_long_each_attempt_may_take_to_open() -> None:
+    """TCP, TLS, the handshake and the open frame are a round trip each."""
+    play(
+        made(asks_info=True),
+        (START, 0.0, AskInfo()),
+        (said(seconds=2.5), 2.5, to("websocket", 1, patience=10.0)),
+        (NOT_OPENED, 12.5, to("xhr-streaming", 2, patience=10.0)),
+    )
+
+
+def test_a_base_url_is_followed_for_the_round() -> None:
+    other = BaseUrl.parse("http://host:8081/other")
+    play(
+        made(["websocket", "xhr-polling"], asks_info=True),
+        (START, 0.0, AskInfo()),
+        (said(base=other), 0.1, to("websocket", 1, base=other)),
+        (FORBIDDEN, 0.2, to("websocket", 2, SAME_ORIGIN, base=other)),
+        (NOT_FOUND, 0.3, to("xhr-polling", 3, base=other)),
+        (NOT_FOUND, 0.4, Wait(1.375)),
+        (ELAPSED, 1.8, AskInfo()),
+        (NOTHING_SAID, 1.9, to("websocket", 4)),
+    )
+
+
+def test_a_server_that_cannot_be_reached_for_the_question_ends_the_round() -> None:
+    play(
+        made(asks_info=True, max_attempts=2),
+        (START, 0.0, AskInfo()),
+        (REFUSED, 0.1, Wait(1.375)),
+        (ELAPSED, 1.5, AskInfo()),
+        (REFUSED, 1.6, GiveUp(2)),
     )

@@ -224,3 +224,53 @@ def test_the_next_look_is_the_first_moment_at_which_the_verdict_changes(
     assert liveness.next_look() == when
     assert liveness.judge(when - 0.001) is Verdict.ALIVE
     assert liveness.judge(when) is not Verdict.ALIVE
+
+
+# --- questions --------------------------------------------------------------------------------------------
+
+
+def asked() -> Liveness:
+    """A peer on HTTP: no PINGs, but it answers a question."""
+    return Liveness(now=START, silence_timeout=60.0, ping_interval=0.0, answers_questions=True)
+
+
+def test_section_5_a_peer_that_never_showed_a_heartbeat_is_asked_when_it_was_silent_for_too_long() -> None:
+    liveness = asked()
+    assert liveness.next_look() == START + 60
+    assert liveness.judge(START + 59.9) is Verdict.ALIVE
+    assert liveness.judge(START + 60) is Verdict.QUESTION_DUE
+
+
+def test_no_second_question_while_one_is_open() -> None:
+    liveness = asked()
+    liveness.sent_question()
+    assert liveness.judge(START + 1000) is Verdict.ALIVE
+    assert liveness.next_look() == inf
+
+
+def test_an_answer_counts_as_life_and_the_next_question_comes_a_timeout_later() -> None:
+    liveness = asked()
+    liveness.sent_question()
+    liveness.receive_answer(START + 61)
+    assert liveness.judge(START + 120.9) is Verdict.ALIVE
+    assert liveness.judge(START + 121) is Verdict.QUESTION_DUE
+
+
+def test_a_peer_that_showed_a_heartbeat_is_not_asked_its_silence_is_death() -> None:
+    liveness = asked()
+    liveness.receive_heartbeat(START + 10)
+    assert liveness.judge(START + 70) is Verdict.SILENT
+
+
+def test_nobody_is_asked_while_we_do_not_read() -> None:
+    liveness = asked()
+    liveness.suspend()
+    assert liveness.judge(START + 1000) is Verdict.ALIVE
+    liveness.resume(START + 1000)
+    assert liveness.judge(START + 1060) is Verdict.QUESTION_DUE
+
+
+def test_without_silence_timeout_nobody_is_asked() -> None:
+    liveness = Liveness(now=START, silence_timeout=0.0, ping_interval=0.0, answers_questions=True)
+    assert liveness.next_look() == inf
+    assert liveness.judge(START + 1e9) is Verdict.ALIVE

@@ -1,0 +1,219 @@
+"""The HTTP client of one session attempt, on aiohttp: one address, the session's cookies, errors in our words."""
+
+import asyncio
+import socket
+import ssl
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+import aiohttp
+from aiohttp import ClientHandlerType, ClientRequest, ClientResponse, ClientTimeout
+from aiohttp.abc import AbstractResolver, ResolveResult
+from aiohttp.resolver import ThreadedResolver
+from yarl import URL
+
+from sockjs_bridge.errors import ConnectError, Obstacle
+from sockjs_bridge.transports.cookies import SessionCookies
+from sockjs_bridge.transports.dial import make_socket, plain_reason
+
+if TYPE_CHECKING:
+    from aiohttp.connector import Connection
+    from aiohttp.tracing import Trace
+
+# Node closes an idle connection after 5 s; to use one at that moment puts what is sent in doubt.
+_KEEP_SECONDS = 3.0
+_READ_BUFFER_BYTES = 256 * 1024
+_LARGEST_ANSWER_BYTES = 64 * 1024
+_SLOWEST_UPLOAD_BYTES_PER_SECOND = 16 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class HttpOptions:
+    """What all requests of a session have in common. Time in seconds."""
+
+    headers: Mapping[str, str] = field(default_factory=dict)
+    connect_timeout: float = 10.0
+    tls: ssl.SSLContext | None = None
+
+
+class _Broken(aiohttp.ClientError):
+    """A connection ended before the answer came.
+
+    aiohttp would ask a second time for its own errors of this kind: two receivers on one session.
+    """
+
+
+async def _ask_once(request: ClientRequest, handler: ClientHandlerType) -> ClientResponse:
+    try:
+        return await handler(request)
+    except aiohttp.ClientConnectorError:
+        raise
+    except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as error:
+        raise _Broken(str(error) or "the server closed the connection") from error
+
+
+class _OneAddress(AbstractResolver):
+    """Resolves a name once it is `pinned` to the address in use, so that a session stays on its server."""
+
+    def __init__(self) -> None:
+        self._resolver = ThreadedResolver()
+        self.pinned = ""
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
+    ) -> list[ResolveResult]:
+        found = await self._resolver.resolve(host, port, family)
+        return [result for result in found if result["host"] == self.pinned] or found
+
+    async def close(self) -> None:
+        await self._resolver.close()
+
+
+class _Connector(aiohttp.TCPConnector):
+    """Tells when the server has been reached, and stays with the address that answered first."""
+
+    def __init__(self, tls: ssl.SSLContext | None) -> None:
+        self._addresses = _OneAddress()
+        self.reached: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        super().__init__(
+            resolver=self._addresses,
+            use_dns_cache=False,
+            ssl=tls or True,
+            limit=0,
+            keepalive_timeout=_KEEP_SECONDS,
+            socket_factory=make_socket,
+        )
+
+    async def connect(
+        self,
+        req: ClientRequest,
+        traces: "list[Trace]",
+        timeout: ClientTimeout,  # noqa: ASYNC109  # aiohttp's signature
+    ) -> "Connection":
+        """Connect, or take a kept connection."""
+        connection = await super().connect(req, traces, timeout)
+        if not self.reached.done():
+            self.reached.set_result(None)
+        peer = connection.transport.get_extra_info("peername") if connection.transport else None
+        if not self._addresses.pinned and isinstance(peer, tuple):
+            self._addresses.pinned = str(peer[0])
+        return connection
+
+
+class HttpClient:
+    """Makes requests for one attempt. Needs a running loop; use as an async context manager."""
+
+    def __init__(self, options: HttpOptions, cookies: SessionCookies) -> None:
+        self._options = options
+        self._cookies = cookies
+        self._connector = _Connector(options.tls)
+        # The page "Connecting to SockJS without the browser": so that nothing has to be unzipped.
+        headers = {"Accept-Encoding": "identity", **options.headers}
+        self._http = aiohttp.ClientSession(
+            connector=self._connector,
+            cookie_jar=cookies.jar,
+            headers=headers,
+            timeout=ClientTimeout(total=None, sock_connect=options.connect_timeout),
+            middlewares=(_ask_once,),
+            read_bufsize=_READ_BUFFER_BYTES,
+            raise_for_status=False,
+            trust_env=False,
+        )
+
+    @property
+    def reached(self) -> "asyncio.Future[None]":
+        """Done as soon as a connection to the server has come about."""
+        return self._connector.reached
+
+    @asynccontextmanager
+    async def receive(self, method: str, url: URL) -> AsyncIterator[ClientResponse]:
+        """Ask for something that the server may answer whenever it likes. Raises ConnectError."""
+        with _errors_of(url):
+            async with self._http.request(method, url, allow_redirects=False) as response:
+                self._keep_cookies(response)
+                yield response
+
+    async def post(self, url: URL, body: bytes, content_type: str) -> int:
+        """Post, and tell the status of the answer. Raises ConnectError and TimeoutError."""
+        limit = self._options.connect_timeout + len(body) / _SLOWEST_UPLOAD_BYTES_PER_SECOND
+        with _errors_of(url):
+            async with self._http.post(
+                url,
+                data=body,
+                headers={"Content-Type": content_type},
+                allow_redirects=False,
+                timeout=ClientTimeout(total=limit, sock_connect=self._options.connect_timeout),
+            ) as response:
+                self._keep_cookies(response)
+                await response.content.read(_LARGEST_ANSWER_BYTES)
+                return response.status
+
+    async def get(self, url: URL) -> tuple[int, bytes]:
+        """Get a small document: its status and body. Raises ConnectError and TimeoutError."""
+        timeout = ClientTimeout(total=self._options.connect_timeout)
+        with _errors_of(url):
+            async with self._http.get(url, allow_redirects=False, timeout=timeout) as response:
+                self._keep_cookies(response)
+                body = b""
+                async for piece in response.content.iter_any():
+                    body += piece
+                    if len(body) > _LARGEST_ANSWER_BYTES:
+                        raise ConnectError(Obstacle.LOST, "the answer is too large")
+                return response.status, body
+
+    def _keep_cookies(self, response: ClientResponse) -> None:
+        # aiohttp has put them into the jar already, whatever the status is.
+        if "Set-Cookie" in response.headers:
+            self._cookies.save()
+
+    async def __aenter__(self) -> Self:
+        """Nothing is open yet."""
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close every connection."""
+        await self._http.close()
+
+
+class _errors_of:  # noqa: N801  # a context manager, used like the ones of contextlib
+    """Maps what aiohttp raises to ConnectError, once, at this seam."""
+
+    def __init__(self, url: URL) -> None:
+        self._url = url
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if isinstance(error, aiohttp.ClientError):
+            raise _explain(error, self._url) from error
+
+
+def _explain(error: aiohttp.ClientError, url: URL) -> ConnectError:
+    # A certificate's error is an OSError too, and a resolver's is a connector's: the order matters.
+    match error:
+        case aiohttp.ClientConnectorCertificateError(certificate_error=ssl.SSLError() as cause):
+            message = getattr(cause, "verify_message", "") or cause.reason
+            return ConnectError(Obstacle.TLS, f"the server's certificate is not accepted: {message}")
+        case aiohttp.ClientSSLError(os_error=cause):
+            return ConnectError(Obstacle.TLS, f"TLS failed: {getattr(cause, 'reason', '') or cause}")
+        case aiohttp.ClientConnectorDNSError(os_error=cause):
+            return ConnectError(Obstacle.UNREACHABLE, f"cannot resolve {url.raw_host}: {cause.strerror}")
+        case aiohttp.ClientConnectorError(os_error=cause):
+            text = f"cannot reach {url.raw_host} port {url.port}: {plain_reason(cause)}"
+            return ConnectError(Obstacle.UNREACHABLE, text)
+        case aiohttp.ConnectionTimeoutError():
+            return ConnectError(Obstacle.UNREACHABLE, f"no answer from {url.raw_host} port {url.port}")
+        case aiohttp.ClientResponseError():
+            # Its own text quotes what came, in which there may be cookies.
+            return ConnectError(Obstacle.HANDSHAKE, "the answer is malformed, or no HTTP")
+        case aiohttp.ClientPayloadError():
+            return ConnectError(Obstacle.LOST, "the connection broke in the middle of an answer")
+    return ConnectError(Obstacle.LOST, f"the connection broke: {error}")
