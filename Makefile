@@ -24,7 +24,7 @@ LOCKED      = $(PIP_INSTALL) --require-hashes
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo test lint format types layers unit coverage servers server-node lock clean python
+.PHONY: help setup demo test lint format types layers unit coverage matrix servers server-node lock clean python
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -91,6 +91,9 @@ coverage: setup servers ## all tests, then the coverage of protocol/, which has 
 	@mkdir -p .cache/coverage
 	$(BIN)/pytest -n auto --cov --cov-report= $(PYTEST_ARGS)
 	$(BIN)/coverage report --include='sockjs_bridge/protocol/*' --fail-under=100
+
+matrix: setup servers ## run the conformance matrix, write what came out into README.md
+	$(BIN)/python -m tests.conformance.matrix $(PYTEST_ARGS)
 
 # --- servers of others that the tests run against -------------------------------------------------------------
 

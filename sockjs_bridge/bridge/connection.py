@@ -27,6 +27,7 @@ NORMAL_CLOSURE = 1000
 _SEND_BYTES = 64 * 1024
 # A request is dear and its messages cheap: all that fit into one body, with room for escapes.
 _POST_BYTES = 448 * 1024
+_LAST_ANSWER_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,7 +195,14 @@ class Connection:
                 case SessionClosed():
                     self._closed = event
                     self._hub.detach()
-                    self._transport.abandon(NORMAL_CLOSURE)
+                    self._leave_transport()
+
+    def _leave_transport(self) -> None:
+        if self._posting is not None and self._posting.is_under_way:
+            # The frame may be quicker than the answer to the request that it is about.
+            self._transport.close(NORMAL_CLOSURE, _LAST_ANSWER_SECONDS)
+        else:
+            self._transport.abandon(NORMAL_CLOSURE)
 
     def _on_opened(self) -> None:
         self._was_open = True

@@ -15,6 +15,11 @@ class Posting:
         self._log = log
         self._batch: Batch | None = None
 
+    @property
+    def is_under_way(self) -> bool:
+        """Whether an answer is yet to come."""
+        return self._batch is not None
+
     def begin(self, batch: Batch) -> None:
         """A batch has been handed to the transport."""
         self._batch = batch

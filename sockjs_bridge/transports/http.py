@@ -121,7 +121,7 @@ class HttpTransport:
         return self._loop.time() - self._last_byte_at
 
     def close(self, code: int, within: float) -> None:
-        """Wait for the answer to what is being sent, at most `within` seconds. HTTP has no other farewell."""
+        """Wait for the answer to what is being sent, at most `within` seconds, and ask for nothing more."""
         self._is_closing = True
         left = TransportClosed(Cause.STOPPING, code)
         if self._main is not None and self._sender.is_busy:
@@ -155,7 +155,7 @@ class HttpTransport:
     async def _receive(self) -> None:
         """One request after the other: the next at once after a clean end, none after another one."""
         lull = 0.0
-        while not self._ended.done():
+        while not self._ended.done() and not self._is_closing:
             await self._pause()
             try:
                 brought_frames = await self._receive_response()

@@ -7,6 +7,13 @@ from importlib.metadata import version
 import sockjs
 from aiohttp import web
 from server_process import announce, die, parse_arguments, serve
+from sockjs.transports import EventsourceTransport, HTMLFileTransport, XHRStreamingTransport
+
+# A streaming response ends after this many bytes, so that tests see the bridge begin the next one.
+RESPONSE_LIMIT_BYTES = 4096
+# This package has no option for it.
+for transport in (EventsourceTransport, HTMLFileTransport, XHRStreamingTransport):
+    transport.maxsize = RESPONSE_LIMIT_BYTES
 
 
 async def echo(_manager, session, msg):

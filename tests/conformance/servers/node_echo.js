@@ -63,6 +63,15 @@ function mortal(connection) {
   });
 }
 
+// Tells which of several servers this is, by its port: when asked, and before it closes.
+function named(connection) {
+  connection.on('data', (message) => {
+    const isQuestion = message === 'who' || message === 'close';
+    connection.write(isQuestion ? String(server.address().port) : message);
+    if (message === 'close') connection.close(3000, 'Go away!');
+  });
+}
+
 mount('/echo', {}, echo);
 mount('/hb1', { heartbeat_delay: 1000 }, echo);
 mount('/cookie_needed_echo', { jsessionid: true }, echo);
@@ -71,6 +80,7 @@ mount('/close', {}, close);
 mount('/bulk', {}, bulk);
 mount('/chat', {}, chat);
 mount('/die', {}, mortal);
+mount('/named', {}, named);
 // /info of this one sends clients to /echo.
 mount('/base_url', { base_url: () => `http://127.0.0.1:${server.address().port}/echo` }, echo);
 
