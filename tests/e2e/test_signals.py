@@ -26,13 +26,14 @@ def queue_for_nobody(bridge: BridgeProcess, client: LineClient, count: int) -> N
     bridge.wait_for_log("client in")
 
 
+@pytest.mark.parametrize("transport", ["websocket", "xhr-streaming"])
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=lambda number: number.name)
 def test_what_was_written_just_before_the_signal_still_reaches_the_server(
-    number: signal.Signals, server: RealServer, start_bridge: BridgeStarter
+    number: signal.Signals, transport: str, server: RealServer, start_bridge: BridgeStarter
 ) -> None:
     lines = [f"{number.name} {index}" for index in range(5000)]
     watching = start_bridge(smallest(server.url("/chat")) + 'direction = "from-server"\n')
-    ending = start_bridge(smallest(server.url("/chat")))
+    ending = start_bridge(smallest(server.url("/chat"), session=f'transports = ["{transport}"]\n'))
     watching.wait_open()
     ending.wait_open()
     with LineClient(watching.port) as watcher, LineClient(ending.port) as writer:
@@ -93,12 +94,13 @@ def test_what_a_stop_can_not_send_is_counted(start_bridge: BridgeStarter) -> Non
     assert bridge.log[-1]["reasons"] == "stopped 1000"
 
 
+@pytest.mark.parametrize("transport", ["websocket", "xhr-polling"])
 def test_a_stop_waits_for_a_server_that_is_slow_to_read(
-    real_server: Callable[[str], RealServer], start_bridge: BridgeStarter
+    transport: str, real_server: Callable[[str], RealServer], start_bridge: BridgeStarter
 ) -> None:
     server = real_server("tornado")
     watching = start_bridge(smallest(server.url("/chat")) + 'direction = "from-server"\n')
-    ending = start_bridge(smallest(server.url("/chat")))
+    ending = start_bridge(smallest(server.url("/chat"), session=f'transports = ["{transport}"]\n'))
     watching.wait_open()
     ending.wait_open()
     lines = [f"line {index}" for index in range(1000)]
