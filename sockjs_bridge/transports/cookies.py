@@ -6,7 +6,7 @@ import stat
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
-from http.cookies import CookieError
+from http.cookies import BaseCookie, CookieError
 from pathlib import Path
 from pickle import PickleError
 
@@ -15,6 +15,7 @@ from yarl import URL
 
 from sockjs_bridge.log import EventLog
 
+_NOWHERE = URL()
 _OTHERS = stat.S_IRWXG | stat.S_IRWXO
 _STRINGS_OF_A_COOKIE = ("key", "value", "coded_value")
 # What reading the file, our look at it and aiohttp's `load` raise; the first is for nested JSON.
@@ -144,9 +145,21 @@ class SessionCookies:
 
 
 class _Jar(CookieJar):
-    """A jar that tells when a cookie may have been given longer to live, which does not show in its contents."""
+    """A jar that gives values back exactly as they came, as browsers do, in quotes or not.
+
+    `prolonged` tells when a cookie may have been given longer to live, which does not show in the contents.
+    """
 
     prolonged = False
+
+    def filter_cookies(self, request_url: URL = _NOWHERE) -> "BaseCookie[str]":
+        filtered = super().filter_cookies(request_url)
+        for stored in self:
+            if stored.coded_value != stored.value:  # it came in quotes, which the jar leaves out
+                found = filtered.get(stored.key)
+                if found is not None and found.value == stored.value:
+                    found.set(stored.key, stored.value, stored.coded_value)
+        return filtered
 
     def update_cookies_from_headers(self, headers: Sequence[str], response_url: URL) -> None:
         super().update_cookies_from_headers(headers, response_url)

@@ -441,3 +441,13 @@ def test_a_broken_file_that_can_not_be_moved_is_not_written_over(
     assert event["not_moved"] == "is a directory"
     assert file.read_text() == "not JSON"
     assert sent(cookies) == {"a=mine", "b=1"}
+
+
+@pytest.mark.parametrize("value", ['"in quotes"', '"a\\"b"', "a=b", "x:y/z", 'half"', '""'])
+def test_a_value_goes_back_exactly_as_it_came(make: Maker, value: str) -> None:
+    """A balancer compares bytes; a browser knows of no quotes."""
+    cookies = make(file=None)
+    cookies.store(HOST, [f"route={value}; Path=/"])
+    assert cookies.header(HOST) == f"route={value}"
+    cookies.store(HOST, ["route=plain; Path=/"])
+    assert cookies.header(HOST) == "route=plain"
