@@ -141,10 +141,7 @@ def _upstream(name: str, config: SessionConfig, log: EventLog) -> Upstream:
         cookies=SessionCookies(base.url, config.cookies, file, log),
         tls=ssl.create_default_context() if base.secure else None,
     )
-    headers = (
-        factory.headers if configured_origin is None else {**factory.headers, "Origin": configured_origin}
-    )
-    info = InfoRequest(base, factory.http_options(headers), factory.cookies, log)
+    info = InfoRequest(base, factory.http_options(factory.headers), factory.cookies, log)
     return Upstream(name, base.shown, lifecycle, limits, factory.make, info.ask)
 
 

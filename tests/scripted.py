@@ -40,19 +40,36 @@ class Peer:
         self.number = number
         self.request_line = ""
         self.headers: dict[str, str] = {}
+        self.body = b""
         self._reader = reader
         self._writer = writer
+
+    @property
+    def method(self) -> str:
+        return self.request_line.split(" ")[0]
 
     @property
     def path(self) -> str:
         return self.request_line.split(" ")[1]
 
+    @property
+    def name(self) -> str:
+        """The last part of the path, such as `xhr_send`."""
+        return self.path.partition("?")[0].rpartition("/")[2]
+
+    @property
+    def session_id(self) -> str:
+        """The part of the path that names the session; only where there is one."""
+        return self.path.split("/")[-2]
+
     async def read_request(self) -> None:
+        """The next request on this connection, with its body."""
         head = await self._reader.readuntil(b"\r\n\r\n")
         self.request_line, *lines = head.decode("latin-1").rstrip().split("\r\n")
         self.headers = {
             name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)
         }
+        self.body = await self._reader.readexactly(int(self.headers.get("content-length", 0)))
 
     async def answer(self, status_line: str, headers: str = "", body: bytes = b"") -> None:
         """Answer the request, which is read first if it was not."""
@@ -61,15 +78,26 @@ class Peer:
         head = f"HTTP/1.1 {status_line}\r\n{headers}Content-Length: {len(body)}\r\n\r\n"
         await self.send(head.encode() + body)
 
+    async def start_chunked(self, headers: str = "") -> None:
+        """Answer with a status of 200; the body follows in chunks."""
+        await self.send(f"HTTP/1.1 200 OK\r\n{headers}Transfer-Encoding: chunked\r\n\r\n".encode())
+
+    async def send_chunk(self, data: bytes) -> None:
+        """A chunk of the body; an empty one ends it."""
+        await self.send(b"%x\r\n%b\r\n" % (len(data), data))
+
     async def accept_websocket(self, headers: str = "") -> None:
         if not self.request_line:
             await self.read_request()
-        digest = hashlib.sha1(self.headers["sec-websocket-key"].encode() + _ACCEPT_KEY).digest()
-        accept = base64.b64encode(digest).decode()
         await self.send(
-            "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-            f"Sec-WebSocket-Accept: {accept}\r\n{headers}\r\n".encode()
+            b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+            b"Sec-WebSocket-Accept: %b\r\n%b\r\n" % (self.accept_key(), headers.encode())
         )
+
+    def accept_key(self) -> bytes:
+        """What the answer to a handshake has to hold, RFC 6455 section 4.2.2."""
+        digest = hashlib.sha1(self.headers["sec-websocket-key"].encode() + _ACCEPT_KEY).digest()
+        return base64.b64encode(digest)
 
     async def open_session(self) -> None:
         await self.accept_websocket()
@@ -149,14 +177,21 @@ Script = Callable[[Peer], Awaitable[None]]
 
 
 class ScriptedServer:
-    """Plays `script` to every connection. `peers` are all that connected, in order."""
+    """Plays `script` to every connection. `peers` are all that connected, in order.
 
-    def __init__(self, script: Script, tls: ssl.SSLContext | None = None) -> None:
+    Unless `plays_info`, it is a server without `/info`: the question is answered here, and is no peer.
+    """
+
+    def __init__(
+        self, script: Script, tls: ssl.SSLContext | None = None, *, plays_info: bool = False
+    ) -> None:
         self._script = script
         self._tls = tls
+        self._plays_info = plays_info
         self._tasks: set[asyncio.Task[None]] = set()
         self._arrival = asyncio.Condition()
         self._failures: list[BaseException] = []
+        self._test: asyncio.Task[None] | None = None
         self._server: asyncio.Server | None = None
         self.peers: list[Peer] = []
         self.port = 0
@@ -165,6 +200,8 @@ class ScriptedServer:
         return f"{'https' if self._tls else 'http'}://127.0.0.1:{self.port}{path}"
 
     async def start(self) -> None:
+        """Listen. A script that fails cancels the task that called this: it may wait for what will never come."""
+        self._test = asyncio.current_task()
         self._server = await asyncio.start_server(
             self._serve, "127.0.0.1", self.port, ssl=self._tls, limit=1 << 20
         )
@@ -190,11 +227,15 @@ class ScriptedServer:
         task = asyncio.current_task()
         assert task is not None
         self._tasks.add(task)
-        peer = Peer(reader, writer, len(self.peers) + 1)
-        async with self._arrival:
-            self.peers.append(peer)
-            self._arrival.notify_all()
+        peer = Peer(reader, writer, 0)
         try:
+            if not self._plays_info and await _is_about_info(reader):
+                await peer.answer("404 Not Found", "Connection: close\r\n")
+                return
+            async with self._arrival:
+                self.peers.append(peer)
+                peer.number = len(self.peers)
+                self._arrival.notify_all()
             await self._script(peer)
         except (asyncio.IncompleteReadError, ConnectionError):
             pass  # the client has left, as clients do
@@ -202,15 +243,27 @@ class ScriptedServer:
             peer.reset()
         except Exception as error:  # reported by stop(), in the test's own task
             self._failures.append(error)
+            if self._test is not None and len(self._failures) == 1:
+                self._test.cancel()
         finally:
             self._tasks.discard(task)
             writer.close()
 
 
+async def _is_about_info(reader: asyncio.StreamReader) -> bool:
+    """Look at what comes first, and leave it there."""
+    start = await reader.read(1 << 30)  # all that is there: what stays would come before it
+    if not reader.at_eof():
+        reader.feed_data(start)
+    return start.startswith(b"GET ") and start.split(b" ")[1].partition(b"?")[0].endswith(b"/info")
+
+
 @asynccontextmanager
-async def scripted(script: Script, tls: ssl.SSLContext | None = None) -> AsyncIterator[ScriptedServer]:
+async def scripted(
+    script: Script, tls: ssl.SSLContext | None = None, *, plays_info: bool = False
+) -> AsyncIterator[ScriptedServer]:
     """A ScriptedServer that runs for the length of a `with` block."""
-    server = ScriptedServer(script, tls)
+    server = ScriptedServer(script, tls, plays_info=plays_info)
     await server.start()
     try:
         yield server

@@ -39,7 +39,7 @@ class Upstream:
     lifecycle: Lifecycle
     limits: ConnectionLimits
     make_transport: Callable[[Connect], Transport]
-    ask_info: Callable[[], Awaitable[InfoReceived | AttemptFailed]]
+    ask_info: Callable[[AskInfo], Awaitable[InfoReceived | AttemptFailed]]
 
 
 class Supervisor:
@@ -81,7 +81,7 @@ class Supervisor:
                     command = self._upstream.lifecycle.receive(end, self._loop.time())
                     self._report(end, command)
                 case AskInfo():
-                    command = await self._ask_info()
+                    command = await self._ask_info(command)
                 case Wait(delay):
                     await asyncio.sleep(delay)
                     command = self._upstream.lifecycle.receive(DelayElapsed(), self._loop.time())
@@ -117,8 +117,8 @@ class Supervisor:
         while not done() and self._loop.time() < deadline:  # noqa: ASYNC110
             await asyncio.sleep(_LOOK_SECONDS)
 
-    async def _ask_info(self) -> LifecycleCommand:
-        answer = await self._upstream.ask_info()
+    async def _ask_info(self, question: AskInfo) -> LifecycleCommand:
+        answer = await self._upstream.ask_info(question)
         command = self._upstream.lifecycle.receive(answer, self._loop.time())
         if isinstance(answer, AttemptFailed):
             self._transport_name = "info"

@@ -77,6 +77,8 @@ LifecycleEvent = AttemptFailed | SessionOpened | SessionClosed | DelayElapsed | 
 class AskInfo:
     """Ask the server about itself, then report InfoReceived, or AttemptFailed if it cannot be reached."""
 
+    origin: str | None
+
 
 @dataclass(frozen=True, slots=True)
 class Connect:

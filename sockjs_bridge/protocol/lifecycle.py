@@ -136,7 +136,7 @@ class Lifecycle:
             self._round.insert(0, self._preferred)
         # What it said before the last session may be wrong by now (protocol section 1).
         self._info = InfoReceived(None, 0.0)
-        return AskInfo() if self._asks_info else self._next_in_round()
+        return AskInfo(self._origin) if self._asks_info else self._next_in_round()
 
     def _informed(self, event: InfoReceived) -> LifecycleCommand:
         self._info = event

@@ -56,6 +56,7 @@ class HttpTransport:
         self._client: HttpClient
         self._sender: Sender
         self._tasks: asyncio.TaskGroup
+        self._question: asyncio.Task[None] | None = None
         self._main: asyncio.Task[None] | None = None
         self._is_closing = False
         self._brought_frames = False
@@ -106,7 +107,7 @@ class HttpTransport:
     def send_ping(self) -> None:
         """Ask whether the server is there, by `GET /info` (protocol section 5)."""
         if not self._ended.done():
-            self._tasks.create_task(self._ask(), name="ask-info")
+            self._question = self._tasks.create_task(self._ask(), name="ask-info")
 
     def pause_reading(self) -> None:
         """Wait a little before the next request to receive: a response is always read to its end."""
@@ -146,8 +147,9 @@ class HttpTransport:
                     self._tasks.create_task(self._sender.run(), name="send"),
                 ]
                 await asyncio.wait([self._ended])
-                for task in work:
-                    task.cancel()
+                for task in [*work, self._question]:
+                    if task is not None:
+                        task.cancel()
         except* Exception as faults:  # noqa: BLE001  # a fault of ours, in a callback: wait_closed raises it
             if not self._ended.done():
                 self._ended.set_exception(faults.exceptions[0])

@@ -5,7 +5,8 @@ import socket
 import ssl
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from io import BytesIO
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 _KEEP_SECONDS = 3.0
 _READ_BUFFER_BYTES = 256 * 1024
 _LARGEST_ANSWER_BYTES = 64 * 1024
+_LARGEST_PIECE_BYTES = 1024 * 1024
 _SLOWEST_UPLOAD_BYTES_PER_SECOND = 16 * 1024
 
 
@@ -37,6 +39,10 @@ class HttpOptions:
     headers: Mapping[str, str] = field(default_factory=dict)
     connect_timeout: float = 10.0
     tls: ssl.SSLContext | None = None
+
+    def with_origin(self, origin: str | None) -> "HttpOptions":
+        """The same with an Origin header, if there is to be one."""
+        return replace(self, headers={**self.headers, "Origin": origin}) if origin else self
 
 
 class _Broken(aiohttp.ClientError):
@@ -142,7 +148,8 @@ class HttpClient:
         with _errors_of(url):
             async with self._http.post(
                 url,
-                data=body,
+                # In one piece a large one stops the loop for long, and aiohttp warns of it.
+                data=body if len(body) <= _LARGEST_PIECE_BYTES else BytesIO(body),
                 headers={"Content-Type": content_type},
                 allow_redirects=False,
                 timeout=ClientTimeout(total=limit, sock_connect=self._options.connect_timeout),

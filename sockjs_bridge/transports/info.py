@@ -6,7 +6,7 @@ from http import HTTPStatus
 
 from sockjs_bridge.errors import ConnectError, Obstacle, ProtocolError
 from sockjs_bridge.log import EventLog
-from sockjs_bridge.protocol.events import AttemptFailed, InfoReceived
+from sockjs_bridge.protocol.events import AskInfo, AttemptFailed, InfoReceived
 from sockjs_bridge.protocol.info import parse_info
 from sockjs_bridge.protocol.urls import BaseUrl
 from sockjs_bridge.transports.cookies import SessionCookies
@@ -19,16 +19,17 @@ class InfoRequest:
 
     base: BaseUrl
     http: HttpOptions
+    """Its headers hold no Origin: that depends on what has opened a session."""
     cookies: SessionCookies
     log: EventLog
 
-    async def ask(self) -> InfoReceived | AttemptFailed:
+    async def ask(self, question: AskInfo) -> InfoReceived | AttemptFailed:
         """Ask once. Only a server that cannot be reached at all is a failure: the answer is never required."""
         loop = asyncio.get_running_loop()
         begun = loop.time()
         info = None
         try:
-            async with HttpClient(self.http, self.cookies) as client:
+            async with HttpClient(self.http.with_origin(question.origin), self.cookies) as client:
                 status, body = await client.get(self.base.info())
             if status == HTTPStatus.OK:
                 info = parse_info(body, self.base)

@@ -172,7 +172,7 @@ class LifecycleMachine(RuleBasedStateMachine):
     def _expect_round(self, command: LifecycleCommand, answer: Info | None) -> None:
         self.left_in_round = self._full_round()
         if self.asks_info:
-            assert command == AskInfo()
+            assert command == AskInfo(self.origin)
             command = self.lifecycle.receive(InfoReceived(answer, 0.1), self.now)
             if answer is not None and not answer.websocket:
                 others = [name for name in self.left_in_round if not name.startswith("websocket")]

@@ -436,11 +436,11 @@ NOTHING_SAID = InfoReceived(None, 0.0)
 def test_section_1_every_round_begins_with_the_question_and_nothing_is_kept_of_the_answer() -> None:
     play(
         made(asks_info=True),
-        (START, 0.0, AskInfo()),
+        (START, 0.0, AskInfo(None)),
         (said(websocket=False, seconds=1.0), 0.1, to("xhr-streaming", 1, patience=4.0)),
         (OPENED, 0.2, CARRY_ON),
         (CLOSED, 60.0, Wait(1.375)),
-        (ELAPSED, 61.4, AskInfo()),
+        (ELAPSED, 61.4, AskInfo(None)),
         (NOTHING_SAID, 61.5, to("websocket", 2)),
     )
 
@@ -448,7 +448,7 @@ def test_section_1_every_round_begins_with_the_question_and_nothing_is_kept_of_t
 def test_section_1_the_answer_is_never_required() -> None:
     play(
         made(asks_info=True),
-        (START, 0.0, AskInfo()),
+        (START, 0.0, AskInfo(None)),
         (NOTHING_SAID, 0.1, to("websocket", 1)),
         (NOT_OPENED, 0.2, to("xhr-streaming", 2)),
     )
@@ -457,7 +457,7 @@ def test_section_1_the_answer_is_never_required() -> None:
 def test_websocket_false_skips_both_websocket_kinds() -> None:
     play(
         made(["websocket-raw", "websocket", "xhr-polling"], asks_info=True),
-        (START, 0.0, AskInfo()),
+        (START, 0.0, AskInfo(None)),
         (said(websocket=False), 0.1, to("xhr-polling", 1)),
         (NOT_OPENED, 0.2, Wait(1.375)),
     )
@@ -466,7 +466,7 @@ def test_websocket_false_skips_both_websocket_kinds() -> None:
 def test_where_nothing_else_is_configured_websocket_is_tried_in_spite_of_the_answer() -> None:
     play(
         made(["websocket"], asks_info=True),
-        (START, 0.0, AskInfo()),
+        (START, 0.0, AskInfo(None)),
         (said(websocket=False), 0.1, to("websocket", 1)),
     )
 
@@ -474,11 +474,11 @@ def test_where_nothing_else_is_configured_websocket_is_tried_in_spite_of_the_ans
 def test_websocket_false_skips_what_opened_last_too() -> None:
     play(
         made(asks_info=True),
-        (START, 0.0, AskInfo()),
+        (START, 0.0, AskInfo(None)),
         (said(), 0.1, to("websocket", 1)),
         (OPENED, 0.2, CARRY_ON),
         (CLOSED, 2.0, Wait(1.375)),
-        (ELAPSED, 3.4, AskInfo()),
+        (ELAPSED, 3.4, AskInfo(None)),
         (said(websocket=False), 3.5, to("xhr-streaming", 2)),
     )
 
@@ -487,7 +487,7 @@ def test_the_round_trip_time_sets_how_long_each_attempt_may_take_to_open() -> No
     """TCP, TLS, the handshake and the open frame are a round trip each."""
     play(
         made(asks_info=True),
-        (START, 0.0, AskInfo()),
+        (START, 0.0, AskInfo(None)),
         (said(seconds=2.5), 2.5, to("websocket", 1, patience=10.0)),
         (NOT_OPENED, 12.5, to("xhr-streaming", 2, patience=10.0)),
     )
@@ -497,21 +497,33 @@ def test_a_base_url_is_followed_for_the_round() -> None:
     other = BaseUrl.parse("http://host:8081/other")
     play(
         made(["websocket", "xhr-polling"], asks_info=True),
-        (START, 0.0, AskInfo()),
+        (START, 0.0, AskInfo(None)),
         (said(base=other), 0.1, to("websocket", 1, base=other)),
         (FORBIDDEN, 0.2, to("websocket", 2, SAME_ORIGIN, base=other)),
         (NOT_FOUND, 0.3, to("xhr-polling", 3, base=other)),
         (NOT_FOUND, 0.4, Wait(1.375)),
-        (ELAPSED, 1.8, AskInfo()),
+        (ELAPSED, 1.8, AskInfo(None)),
         (NOTHING_SAID, 1.9, to("websocket", 4)),
+    )
+
+
+def test_the_question_carries_the_origin_that_opened() -> None:
+    play(
+        made(asks_info=True),
+        (START, 0.0, AskInfo(None)),
+        (NOTHING_SAID, 0.1, to("websocket", 1)),
+        (FORBIDDEN, 0.2, to("websocket", 2, SAME_ORIGIN)),
+        (OPENED, 0.3, CARRY_ON),
+        (CLOSED, 2.0, Wait(1.375)),
+        (ELAPSED, 3.4, AskInfo(SAME_ORIGIN)),
     )
 
 
 def test_a_server_that_cannot_be_reached_for_the_question_ends_the_round() -> None:
     play(
         made(asks_info=True, max_attempts=2),
-        (START, 0.0, AskInfo()),
+        (START, 0.0, AskInfo(None)),
         (REFUSED, 0.1, Wait(1.375)),
-        (ELAPSED, 1.5, AskInfo()),
+        (ELAPSED, 1.5, AskInfo(None)),
         (REFUSED, 1.6, GiveUp(2)),
     )
