@@ -22,6 +22,7 @@ from sockjs_bridge.protocol.events import (
 )
 from sockjs_bridge.protocol.lifecycle import Lifecycle
 from sockjs_bridge.protocol.session import DROPPED, Session
+from sockjs_bridge.protocol.streams import FRAME_PER_LINE
 from sockjs_bridge.transports.base import Transport
 
 RAW = "websocket-raw"
@@ -133,7 +134,7 @@ class Supervisor:
     async def _attempt(self, command: Connect) -> AttemptFailed | SessionClosed:
         self._transport_name = command.transport
         transport = self._upstream.make_transport(command)
-        session = Session(framed=command.transport != RAW)
+        session = Session(framed=command.transport != RAW, by_lines=command.transport in FRAME_PER_LINE)
         log = self._log.bind(transport=command.transport)
         limits = self._upstream.limits
         limits = replace(limits, open_timeout=max(limits.open_timeout, command.patience))

@@ -23,7 +23,7 @@ class OpenFrame:
 
 @dataclass(frozen=True, slots=True)
 class HeartbeatFrame:
-    """`h`, or a run of them: the server is alive."""
+    """`h`: the server is alive."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,10 +49,10 @@ _OUTSIDE_STRINGS = re.compile(r'("[^"\\]*(?:\\.[^"\\]*)*")|\s+', re.DOTALL)
 _JSON_SPACE = re.compile(r"[ \t\r\n]*")
 # Control characters inside strings are let through, and numbers keep the digits they came with.
 _lenient = json.JSONDecoder(strict=False, parse_int=str, parse_float=str, parse_constant=str)
-_beginning = itemgetter(slice(0, 2))
-_last_byte = itemgetter(-1)
-_ARRAY_BEGINS = {b"a["}
-_ARRAY_ENDS = {ord("]")}
+# Bytes that are indexed give small integers, which are there already; slices would be made anew.
+_first, _second, _last = itemgetter(0), itemgetter(1), itemgetter(-1)
+_between_brackets = itemgetter(slice(2, -1))
+_A, _OPENING, _CLOSING = {ord("a")}, {ord("[")}, {ord("]")}
 _ONLY_TEXT = {str}
 
 
@@ -69,8 +69,12 @@ def decode_frame(payload: bytes) -> Frame | None:
             return MessageFrame(_decode_array(payload))
         case b"o" if payload == b"o":
             return OpenFrame()
-        case b"h" if not payload.strip(b"h"):
+        case b"h" if payload == b"h":
             return HeartbeatFrame()
+        case b"h" if not payload.strip(b"h"):
+            # The prelude of a stream. It is no heartbeat: tornado never sends one there, and an idle session
+            # would be taken for a silent one.
+            return None
         case b"m":
             return MessageFrame([_decode_single(payload)])
         case b"c":
@@ -85,16 +89,28 @@ def decode_message_burst(payloads: list[bytes]) -> list[str] | None:
     """
     if len(payloads) == 1:
         return _plain_array(payloads[0])
-    if set(map(_beginning, payloads)) != _ARRAY_BEGINS or set(map(_last_byte, payloads)) != _ARRAY_ENDS:
-        return None
     try:
+        if (
+            set(map(_first, payloads)) != _A
+            or set(map(_second, payloads)) != _OPENING
+            or set(map(_last, payloads)) != _CLOSING
+        ):
+            return None
         # One array of what stands between the brackets of each. A raw line break cannot stand inside a
         # string, and another bracket would give something else than strings: so no frame that is broken
         # can borrow from its neighbours.
-        messages = orjson.loads(b"[%b]" % b",\n".join([payload[2:-1] for payload in payloads]))
-    except ValueError:
+        messages = orjson.loads(b"[%b]" % b",\n".join(map(_between_brackets, payloads)))
+    except (ValueError, IndexError):
         return None
     return messages if set(map(type, messages)) == _ONLY_TEXT else None
+
+
+def decode_message_lines(lines: bytes) -> list[str] | None:
+    """Like `decode_message_burst` for frames that came as lines: they are never cut apart at all."""
+    # Every end of an array with the next one's beginning becomes a comma: the same length, so in one pass.
+    # A line break that is left stands in another kind of line, or where a frame is broken.
+    joined = lines.replace(b'"]\na["', b'",   "')
+    return None if b"\n" in joined else _plain_array(joined)
 
 
 def _plain_array(payload: bytes) -> list[str] | None:

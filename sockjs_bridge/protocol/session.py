@@ -18,6 +18,7 @@ from sockjs_bridge.protocol.frames import (
     OpenFrame,
     decode_frame,
     decode_message_burst,
+    decode_message_lines,
 )
 
 ANOTHER_CONNECTION_OPEN = 2010
@@ -44,13 +45,15 @@ class Session:
 
     Every `receive_*` returns the events that follow from it, in order. After SessionClosed nothing
     follows any more, whatever comes in. `framed` is false for a raw WebSocket, whose payloads are
-    the messages themselves and which is open as soon as it is connected.
+    the messages themselves and which is open as soon as it is connected. With `by_lines`, as
+    over some HTTP transports, a payload may hold several frames, one a line.
     """
 
-    __slots__ = ("_framed", "_seen_open", "replaced", "state")
+    __slots__ = ("_by_lines", "_framed", "_seen_open", "replaced", "state")
 
-    def __init__(self, *, framed: bool = True) -> None:
+    def __init__(self, *, framed: bool = True, by_lines: bool = False) -> None:
         self._framed = framed
+        self._by_lines = by_lines
         self._seen_open = False
         self.state = State.CONNECTING
         self.replaced = 0
@@ -68,9 +71,14 @@ class Session:
             messages_came = MessagesReceived([self._text(payload) for payload in payloads])
             return [*self.receive_connected(), messages_came]
         if self.state is not State.CONNECTING:
-            messages = decode_message_burst(payloads)
+            if self._by_lines and len(payloads) == 1:
+                messages = decode_message_lines(payloads[0])
+            else:
+                messages = decode_message_burst(payloads)
             if messages is not None:
                 return [MessagesReceived(messages)] if messages else []
+        if self._by_lines:
+            payloads = [line for payload in payloads for line in payload.split(b"\n")]
         return self._receive_each(payloads)
 
     def receive_closed(self, cause: Cause, code: int, reason: str = "") -> list[SessionEvent]:

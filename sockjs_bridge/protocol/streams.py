@@ -6,17 +6,23 @@ from typing import Protocol
 
 from sockjs_bridge.errors import ProtocolError
 
+FRAME_PER_LINE = frozenset({"xhr-streaming", "xhr-polling"})
+"""Transports of which a reader returns several frames in one piece, one a line."""
 _WRAPPING_BYTES = 4096
 """What a line may hold beside its frame: `data: `, a callback; or instead of one: a prelude."""
 
 
 class LineReader(Protocol):
-    """Takes whole lines of a body, without their ends, and returns the frames in them, for `decode_frame`."""
+    """Takes whole lines of a body, without the end of the last, and returns what is in them for a Session.
+
+    That is a frame in each piece; or several, one a line, where lines are frames: to cut them apart
+    would cost more than all the rest.
+    """
 
     growth: int
     """How many times as long as the frame a transport's own escaping can make a line."""
 
-    def __call__(self, lines: list[bytes], /) -> list[bytes]:
+    def __call__(self, lines: bytes, /) -> list[bytes]:
         """The frames in these lines, in order."""
 
 
@@ -26,10 +32,8 @@ def make_line_reader(transport: str, *, eventsource_encoding: str = "auto", call
     `callback` is the one that the requests of jsonp-polling name.
     """
     match transport:
-        case "xhr-streaming":
-            return _XhrStreaming()
-        case "xhr-polling":
-            return _XhrPolling()
+        case "xhr-streaming" | "xhr-polling":
+            return _FramePerLine()
         case "eventsource":
             return _EventSource(eventsource_encoding)
         case "htmlfile":
@@ -57,7 +61,7 @@ class FrameSplitter:
         """Set once the body cannot be cut any further."""
 
     def feed(self, data: bytes) -> list[bytes]:
-        """The frames that end in `data`.
+        """The frames that end in `data`, as the reader returns them.
 
         Raises ProtocolError where no frame comes before one that is too large; otherwise the frames are
         returned, `error` is set and the next call raises it.
@@ -65,16 +69,12 @@ class FrameSplitter:
         if self.error is not None:
             raise self.error
         may_be_too_large = len(self._unfinished) + len(data) > self._max_frame_bytes
-        lines = data.split(b"\n")
-        rest = lines.pop()
+        end = data.rfind(b"\n")
         frames: list[bytes] = []
-        if lines:
-            if self._unfinished:
-                lines[0] = self._finish(lines[0])
-            has_return = b"\r" in data or lines[0].endswith(b"\r")
-            frames = self._frames(lines, has_return, may_be_too_large)
+        if end >= 0:
+            frames = self._frames(self._finish(data[:end]), may_be_too_large)
         if self.error is None:
-            self._unfinished += rest
+            self._unfinished += data[end + 1 :]
             if len(self._unfinished) > self._max_line_bytes:
                 self._fail()
         return self._frames_or_error(frames)
@@ -83,23 +83,25 @@ class FrameSplitter:
         """The body has ended: its last frame, if it came without the end of its line. Raises as `feed` does."""
         if self.error is not None:
             raise self.error
-        return self._frames_or_error(self._frames([self._finish(b"")], True, True))
+        return self._frames_or_error(self._frames(self._finish(b""), True))
 
-    def _finish(self, end: bytes) -> bytes:
-        """The unfinished line with its end."""
-        self._unfinished += end
+    def _finish(self, lines: bytes) -> bytes:
+        """Lines whose beginning came before."""
+        if not self._unfinished:
+            return lines
+        self._unfinished += lines
         line = bytes(self._unfinished)
         self._unfinished.clear()
         return line
 
-    def _frames(self, lines: list[bytes], has_return: bool, may_be_too_large: bool) -> list[bytes]:
+    def _frames(self, lines: bytes, may_be_too_large: bool) -> list[bytes]:
         """The frames in whole lines, up to the first that is too large."""
-        if may_be_too_large:
-            lines = self._up_to_oversize(lines, self._max_line_bytes)
-        if has_return:
-            lines = [line.rstrip(b"\r") for line in lines]
-        frames = self._read_lines(lines)
-        return self._up_to_oversize(frames, self._max_frame_bytes) if may_be_too_large else frames
+        if not may_be_too_large:
+            return self._read_lines(lines)
+        frames: list[bytes] = []
+        for line in self._up_to_oversize(lines.split(b"\n"), self._max_line_bytes):
+            frames += self._read_lines(line)
+        return self._up_to_oversize(frames, self._max_frame_bytes)
 
     def _up_to_oversize(self, pieces: list[bytes], max_bytes: int) -> list[bytes]:
         for position, piece in enumerate(pieces):
@@ -118,26 +120,16 @@ class FrameSplitter:
         return frames
 
 
-_EMPTY_OR_PRELUDE = {b"", b"hh"}
-
-
-class _XhrStreaming:
-    """One frame a line, behind a prelude."""
-
-    growth = 1
-
-    def __call__(self, lines: list[bytes], /) -> list[bytes]:
-        # The prelude is no heartbeat: tornado never sends one, and an idle session would be taken for silent.
-        return [line for line in lines if line[:2] not in _EMPTY_OR_PRELUDE or line.strip(b"h")]
-
-
-class _XhrPolling:
+class _FramePerLine:
     """One frame a line."""
 
     growth = 1
 
-    def __call__(self, lines: list[bytes], /) -> list[bytes]:
-        return list(filter(None, lines))
+    def __call__(self, lines: bytes, /) -> list[bytes]:
+        if lines[:2] == b"hh":  # the prelude, which may be larger than any frame
+            first, _, others = lines.partition(b"\n")
+            lines = lines if first.rstrip(b"\r").strip(b"h") else others
+        return [lines] if lines else []
 
 
 _DATA = b"data:"
@@ -153,8 +145,8 @@ class _EventSource:
     def __init__(self, encoding: str) -> None:
         self._decode = {"auto": self._guess, "percent": _decode_percent, "none": _decode_nothing}[encoding]
 
-    def __call__(self, lines: list[bytes], /) -> list[bytes]:
-        fields = [line[len(_DATA) :].removeprefix(b" ") for line in lines if line.startswith(_DATA)]
+    def __call__(self, lines: bytes, /) -> list[bytes]:
+        fields = [line[len(_DATA) :].removeprefix(b" ") for line in _split(lines) if line.startswith(_DATA)]
         return [self._decode(field) if b"%" in field else field for field in fields if field]
 
     def _guess(self, field: bytes) -> bytes:
@@ -163,6 +155,10 @@ class _EventSource:
             return field.replace(b"%25", b"%")
         self._decode = _decode_nothing
         return field
+
+
+def _split(lines: bytes) -> list[bytes]:
+    return [line.rstrip(b"\r") for line in lines.split(b"\n")]
 
 
 def _decode_percent(field: bytes) -> bytes:
@@ -178,8 +174,8 @@ class _HtmlFile:
 
     growth = 6  # `\u003C`, for `<` (Spring); others double quotes and backslashes
 
-    def __call__(self, lines: list[bytes], /) -> list[bytes]:
-        return [_frame_in_call(line, b"p") for line in lines if line.startswith(b"p(")]
+    def __call__(self, lines: bytes, /) -> list[bytes]:
+        return [_frame_in_call(line, b"p") for line in _split(lines) if line.startswith(b"p(")]
 
 
 class _Jsonp:
@@ -190,8 +186,8 @@ class _Jsonp:
     def __init__(self, callback: bytes) -> None:
         self._callback = callback
 
-    def __call__(self, lines: list[bytes], /) -> list[bytes]:
-        return [_frame_in_call(line, self._callback) for line in lines if line]
+    def __call__(self, lines: bytes, /) -> list[bytes]:
+        return [_frame_in_call(line, self._callback) for line in _split(lines) if line]
 
 
 def _frame_in_call(line: bytes, function: bytes) -> bytes:

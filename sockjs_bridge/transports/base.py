@@ -49,7 +49,7 @@ class Receiver(Protocol):
     """What a transport calls, on the event loop, from its own callbacks."""
 
     def receive_frames(self, payloads: list[bytes]) -> None:
-        """The frames of one read, in order."""
+        """The frames of one read, in order. Those of FRAME_PER_LINE may come several in a payload."""
 
     def receive_ping(self) -> None:
         """The server sent a PING, and it has been answered."""

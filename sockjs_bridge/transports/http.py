@@ -197,7 +197,7 @@ class HttpTransport:
             return
         self._brought_frames = True
         if not self._saw_open_frame:
-            self._saw_open_frame = any(frame.strip() == b"o" for frame in frames)
+            self._saw_open_frame = any(line.strip() == b"o" for line in b"\n".join(frames).split(b"\n"))
         self._receiver.receive_frames(frames)
 
     async def _pause(self) -> None:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from sockjs_bridge.errors import ProtocolError
 from sockjs_bridge.protocol.frames import MessageFrame, decode_frame
 from sockjs_bridge.protocol.info import parse_info
-from sockjs_bridge.protocol.streams import FrameSplitter, make_line_reader
+from sockjs_bridge.protocol.streams import FRAME_PER_LINE, FrameSplitter, make_line_reader
 from sockjs_bridge.protocol.urls import BaseUrl
 from tests.property import wire
 
@@ -64,14 +64,21 @@ def cut_up(
     """The frames, and the error that ended them."""
     reader = make_line_reader(transport, eventsource_encoding=encoding, callback=CALLBACK)
     splitter = FrameSplitter(reader, max_frame_bytes)
+    taken = apart if transport in FRAME_PER_LINE else list
     frames: list[bytes] = []
     try:
         for chunk in chunks:
-            frames += splitter.feed(chunk)
-        frames += splitter.end()
+            frames += taken(splitter.feed(chunk))
+        frames += taken(splitter.end())
     except ProtocolError as error:
         return frames, str(error)
     return frames, ""
+
+
+def apart(pieces: list[bytes]) -> list[bytes]:
+    """The frames in what a reader returns, as a session takes them: one a line, and not a run of `h`."""
+    lines = [line.rstrip(b"\r") for piece in pieces for line in piece.split(b"\n")]
+    return [line for line in lines if line == b"h" or line.strip(b"h")]
 
 
 # --- cutting ----------------------------------------------------------------------------------------------

@@ -13,6 +13,7 @@ from sockjs_bridge.protocol.frames import (
     OpenFrame,
     decode_frame,
     decode_message_burst,
+    decode_message_lines,
     encode_messages,
 )
 
@@ -151,9 +152,36 @@ def test_section_2_an_empty_array_holds_no_messages(payload: bytes) -> None:
 
 
 @pytest.mark.parametrize("length", [2, 3, 2048])
-def test_section_2_runs_of_h_are_one_heartbeat(length: int) -> None:
-    """The prelude of xhr-streaming is a run of 2048 `h`."""
-    assert decode_frame(b"h" * length) == HeartbeatFrame()
+def test_section_2_runs_of_h_are_ignored(length: int) -> None:
+    """The prelude of xhr-streaming is one. Taken for a heartbeat, it would be the only one of tornado."""
+    assert decode_frame(b"h" * length) is None
+
+
+def test_lines_of_plain_arrays_are_read_as_one() -> None:
+    assert decode_message_lines(b'a["1"]') == ["1"]
+    assert decode_message_lines(b'a["1"]\na["2","3"]\na["\\n]a["]') == ["1", "2", "3", "\n]a["]
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        b'a["1"]\nh',
+        b'h\na["1"]',
+        b'a["1"]\n\na["2"]',
+        b'a["1"]\r\na["2"]',
+        b'a["1"]\na[]\na["2"]',
+        b'a["1"\n,"2"]',
+        b'a["1"]]\na[["2"]',
+        b'a["1\na["2"]',
+        b'a["1"]\na["\\ud800"]',
+        b'a["1"]\na["2"]\nc[3000,"x"]',
+        b'a[["1"]\na["2"]]',
+    ],
+    ids=repr,
+)
+def test_other_lines_have_to_be_looked_at_one_by_one(lines: bytes) -> None:
+    """No broken frame may borrow from its neighbours."""
+    assert decode_message_lines(lines) is None
 
 
 @pytest.mark.parametrize(

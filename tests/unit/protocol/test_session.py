@@ -123,10 +123,31 @@ def test_section_2_a_heartbeat_is_reported() -> None:
     assert opened().receive_frames([b"h"]) == [HeartbeatReceived()]
 
 
-def test_section_2_runs_of_h_are_one_heartbeat_even_before_the_open_frame() -> None:
+def test_section_2_runs_of_h_are_ignored_even_before_the_open_frame() -> None:
     session = Session()
-    assert session.receive_frames([b"h" * 2048 + b"\n"]) == [HeartbeatReceived()]
+    assert session.receive_frames([b"h" * 2048 + b"\n"]) == []
     assert session.receive_frames([b"o\n"]) == [SessionOpened()]
+
+
+def test_over_http_a_payload_may_hold_several_frames_one_a_line() -> None:
+    session = Session(by_lines=True)
+    assert session.receive_frames([b'hh\no\na["1"]\nh\n']) == [
+        SessionOpened(),
+        MessagesReceived(["1"]),
+        HeartbeatReceived(),
+    ]
+    assert session.receive_frames([b'a["2"]\na["3"]']) == [MessagesReceived(["2", "3"])]
+    assert session.receive_frames([b'a["4"]', b'a["5"]']) == [MessagesReceived(["4", "5"])]
+    assert session.receive_frames([b'a["6"]\na[7]\na["\\x"]\nc[3000,"Go"]\na["8"]']) == [
+        MessagesReceived(["6"]),
+        MessagesReceived(["7"]),
+        FrameDropped("its array of messages is not valid JSON", 7),
+        SessionClosed(Cause.SERVER_CLOSED, 3000, "Go"),
+    ]
+
+
+def test_over_websocket_a_line_break_ends_no_frame() -> None:
+    assert opened().receive_frames([b'a["1",\n"2"]']) == [MessagesReceived(["1", "2"])]
 
 
 def test_section_2_elements_that_are_not_strings_are_forwarded_as_compact_json() -> None:
