@@ -256,8 +256,9 @@ class Connection:
     def _end(self) -> None:
         self._hub.detach()
         self._transport.abandon(NORMAL_CLOSURE)
-        if self._posting is not None:
-            self._posting.give_up()
+        unanswered = self._transport.unanswered
+        if unanswered is not None and self._posting is not None:
+            self._posting.settle(unanswered)
         self._cancel_open_timer()
         if self._look is not None:
             self._look.cancel()

@@ -49,12 +49,9 @@ class Posting:
             case Fate.IN_DOUBT:
                 self._doubt(batch, result.concerned)
 
-    def give_up(self) -> None:
-        """The session has ended before an answer came."""
-        if self._batch is not None:
-            self.settle(SendResult(Fate.IN_DOUBT, 0, self._batch.messages, []))
-
     def _doubt(self, batch: Batch, messages: list[str]) -> None:
+        if not messages:
+            return
         self._note_written(batch, messages)
         self._hub.stats.messages_in_doubt += len(messages)
         self._log.warning(

@@ -84,6 +84,10 @@ class Transport(Protocol):
     def unsent_bytes(self) -> int:
         """Bytes that were sent and that the kernel, or over HTTP the server, has not taken yet."""
 
+    @property
+    def unanswered(self) -> SendResult | None:
+        """What is known of a `send` whose result was never reported, after the end; None where there is none."""
+
     async def connect(self, receiver: Receiver) -> None:
         """Connect. Raises ConnectError. `receive_frames` may be called before this returns."""
 

@@ -100,7 +100,7 @@ class SessionCookies:
                 os.close(handle)
             self._jar.save(temporary)
             temporary.replace(file)
-        except BaseException:
+        except BaseException:  # also a cancellation: a half-written file of secrets must not stay
             with suppress(OSError):
                 temporary.unlink()
             raise

@@ -80,6 +80,11 @@ class HttpTransport:
         """Bytes of messages that the server has not taken yet."""
         return 0 if self._main is None or self._ended.done() else self._sender.unsent_bytes
 
+    @property
+    def unanswered(self) -> SendResult | None:
+        """What is known of a `send` that was not answered until the end."""
+        return self._sender.unanswered if self._main is not None else None
+
     async def connect(self, receiver: Receiver) -> None:
         """Connect, and ask for the first frames; that they come is not waited for. Raises ConnectError."""
         self._receiver = receiver

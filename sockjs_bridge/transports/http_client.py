@@ -137,7 +137,7 @@ class HttpClient:
     @asynccontextmanager
     async def receive(self, method: str, url: URL) -> AsyncIterator[ClientResponse]:
         """Ask for something that the server may answer whenever it likes. Raises ConnectError."""
-        with _errors_of(url):
+        with _ErrorsOf(url):
             async with self._http.request(method, url, allow_redirects=False) as response:
                 self._keep_cookies(response)
                 yield response
@@ -145,7 +145,7 @@ class HttpClient:
     async def post(self, url: URL, body: bytes, content_type: str) -> int:
         """Post, and tell the status of the answer. Raises ConnectError and TimeoutError."""
         limit = self._options.connect_timeout + len(body) / _SLOWEST_UPLOAD_BYTES_PER_SECOND
-        with _errors_of(url):
+        with _ErrorsOf(url):
             async with self._http.post(
                 url,
                 # In one piece a large one stops the loop for long, and aiohttp warns of it.
@@ -161,7 +161,7 @@ class HttpClient:
     async def get(self, url: URL) -> tuple[int, bytes]:
         """Get a small document: its status and body. Raises ConnectError and TimeoutError."""
         timeout = ClientTimeout(total=self._options.connect_timeout)
-        with _errors_of(url):
+        with _ErrorsOf(url):
             async with self._http.get(url, allow_redirects=False, timeout=timeout) as response:
                 self._keep_cookies(response)
                 body = b""
@@ -187,7 +187,7 @@ class HttpClient:
         await self._http.close()
 
 
-class _errors_of:  # noqa: N801  # a context manager, used like the ones of contextlib
+class _ErrorsOf:
     """Maps what aiohttp raises to ConnectError, once, at this seam."""
 
     def __init__(self, url: URL) -> None:

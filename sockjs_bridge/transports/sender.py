@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import replace
 from http import HTTPStatus
 
 from yarl import URL
@@ -34,6 +35,8 @@ class Sender:
         self._url = url
         self._report = report
         self._next: asyncio.Future[list[str]] = asyncio.get_running_loop().create_future()
+        self.unanswered: SendResult | None = None
+        """What is to be said of the batch under way if no answer comes any more."""
         self.unsent_bytes = 0
         """About how many bytes of messages the server has not taken yet."""
 
@@ -45,6 +48,7 @@ class Sender:
     def send(self, batch: list[str]) -> None:
         """Post messages. Only while not `is_busy`."""
         self.unsent_bytes = sum(map(len, batch)) + 1
+        self.unanswered = SendResult(Fate.IN_DOUBT, 0, [], batch)
         self._next.set_result(batch)
 
     async def run(self) -> None:
@@ -53,7 +57,7 @@ class Sender:
         while True:
             batch = await self._next
             result, end = await self._post_all(batch)
-            self.unsent_bytes = 0
+            self.unanswered, self.unsent_bytes = None, 0
             if end is None:
                 # Before the report: it may bring the next batch at once.
                 self._next = loop.create_future()
@@ -64,11 +68,14 @@ class Sender:
     async def _post_all(self, batch: list[str]) -> tuple[SendResult, TransportClosed | None]:
         accepted = 0
         for array, count in encode_groups(batch, LARGEST_BODY_BYTES):
+            untouched = accepted + count
+            self.unanswered = SendResult(
+                Fate.IN_DOUBT, accepted, batch[accepted:untouched], batch[untouched:]
+            )
             fate, end = await self._post(array)
             if fate is not Fate.ACCEPTED:
-                untouched = accepted + count
-                return SendResult(fate, accepted, batch[accepted:untouched], batch[untouched:]), end
-            accepted += count
+                return replace(self.unanswered, fate=fate), end
+            accepted = untouched
         return SendResult(Fate.ACCEPTED, accepted, [], []), None
 
     async def _post(self, array: bytes) -> tuple[Fate, TransportClosed | None]:

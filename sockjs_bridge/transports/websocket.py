@@ -61,6 +61,7 @@ class WebSocketTransport:
         self._watcher: asyncio.Task[None] | None = None
         self._ended: asyncio.Future[TransportClosed] = asyncio.get_running_loop().create_future()
         self.is_http = False
+        self.unanswered = None
         self.reached = False
         self.replaced = 0
         """Messages in which a lone surrogate had to be replaced: a raw WebSocket cannot carry them."""

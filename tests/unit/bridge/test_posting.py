@@ -96,26 +96,29 @@ def test_what_is_in_doubt_counts_as_written_and_is_not_sent_again(
     assert "in doubt" in caplog.text
 
 
-def test_a_session_that_ends_before_the_answer_leaves_its_messages_in_doubt(
+def test_a_session_that_ends_before_the_answer_leaves_in_doubt_only_what_was_being_sent(
     hub: Hub, posting: Posting
 ) -> None:
-    begin(hub, posting, ["a", "b"])
-    posting.give_up()
-    assert (hub.stats.messages_sent, hub.stats.messages_in_doubt) == (2, 2)
+    begin(hub, posting, ["a", "b", "c"])
+    posting.settle(SendResult(Fate.IN_DOUBT, 1, ["b"], ["c"]))
+    assert (hub.stats.messages_sent, hub.stats.messages_in_doubt) == (2, 1)
     assert_adds_up(hub)
+    assert waiting(hub) == [["c"]]
 
 
-def test_giving_up_with_nothing_under_way_is_nothing(hub: Hub, posting: Posting) -> None:
-    posting.give_up()
-    begin(hub, posting, ["a"])
-    posting.settle(SendResult(Fate.ACCEPTED, 1, [], []))
-    posting.give_up()
-    assert (hub.stats.messages_sent, hub.stats.messages_in_doubt) == (1, 0)
+def test_nothing_is_in_doubt_where_no_request_had_begun(
+    hub: Hub, posting: Posting, caplog: pytest.LogCaptureFixture
+) -> None:
+    begin(hub, posting, ["a", "b"])
+    posting.settle(SendResult(Fate.IN_DOUBT, 0, [], ["a", "b"]))
+    assert (hub.stats.messages_sent, hub.stats.messages_in_doubt) == (0, 0)
+    assert not caplog.records
+    assert waiting(hub) == [["a", "b"]]
 
 
 def test_an_answer_that_comes_too_late_changes_nothing(hub: Hub, posting: Posting) -> None:
     begin(hub, posting, ["a"])
-    posting.give_up()
+    posting.settle(SendResult(Fate.IN_DOUBT, 0, ["a"], []))
     posting.settle(SendResult(Fate.REFUSED, 0, ["a"], []))
     assert waiting(hub) == []
     assert_adds_up(hub)

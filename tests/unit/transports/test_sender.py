@@ -50,6 +50,9 @@ class Course:
         if self.next and not self.sender.is_busy:
             self.sender.send(self.next.popleft())
 
+    def unanswered(self) -> SendResult | None:
+        return self.sender.unanswered
+
     async def send(self, *batches: list[str]) -> list[tuple[SendResult, TransportClosed | None]]:
         """Send one batch after the other; returns the reports."""
         self.next.extend(batches)
@@ -140,3 +143,19 @@ async def test_a_message_over_the_largest_body_goes_alone() -> None:
     course = Course(204, 204, 204)
     await course.send(["a", large, "b"])
     assert [len(body) for _, body, _ in course.client.requests] == [5, len(large) + 4, 5]
+
+
+async def test_what_is_known_of_a_batch_that_is_never_answered() -> None:
+    """Only the request under way is in doubt: what came before was taken, what comes after was never sent."""
+    messages = [f"{number}:" + "x" * 200_000 for number in range(6)]
+    course = Course(204, 204, 204)
+    task = asyncio.create_task(course.sender.run())
+    course.sender.send(messages)
+    assert course.unanswered() == SendResult(Fate.IN_DOUBT, 0, [], messages)
+    while len(course.client.requests) < 2:
+        await asyncio.sleep(0)
+    assert course.unanswered() == SendResult(Fate.IN_DOUBT, 2, messages[2:4], messages[4:])
+    while not course.reports:
+        await asyncio.sleep(0)
+    assert course.unanswered() is None
+    task.cancel()
