@@ -20,7 +20,9 @@ PY := $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2
 
 # No index is named here: pip's own settings say where packages come from. The hashes say which ones.
 PIP_INSTALL = -m pip install --quiet --disable-pip-version-check --no-input
-LOCKED      = $(PIP_INSTALL) --require-hashes
+# The lock is complete, so nothing is resolved: pip's resolver would look at newer releases than the locked ones
+# for a requirement with an extra, and refuse them for want of a hash.
+LOCKED      = $(PIP_INSTALL) --no-deps --require-hashes
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
@@ -38,6 +40,7 @@ $(VENV)/.dev-$(PY): .ci/requirements.txt pyproject.toml | $(VENV)/.python-$(PY)
 	@echo "Installing the locked packages into $(VENV)"
 	@$(BIN)/python $(LOCKED) -r $<
 	@$(BIN)/python $(PIP_INSTALL) --no-deps --no-build-isolation --editable .
+	@$(BIN)/python -m pip check --disable-pip-version-check >/dev/null
 	@touch $(VENV)/.demo-$(PY) $@
 
 $(VENV)/.demo-$(PY): .ci/requirements-demo.txt pyproject.toml | $(VENV)/.python-$(PY)
