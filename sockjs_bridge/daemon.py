@@ -4,6 +4,7 @@ import asyncio
 import gc
 import os
 import resource
+import secrets
 import signal
 import sys
 from collections import Counter
@@ -13,11 +14,11 @@ import uvloop
 
 from sockjs_bridge import __version__
 from sockjs_bridge.config import Config
-from sockjs_bridge.endpoints.base import ClientBudget
-from sockjs_bridge.endpoints.tcp import TcpListener
+from sockjs_bridge.endpoints.base import ClientBudget, Endpoint
 from sockjs_bridge.errors import DropReason
+from sockjs_bridge.local_sockets import LocalSockets, SessionNames, bind_listeners
 from sockjs_bridge.log import EventLog
-from sockjs_bridge.wiring import BoundSockets, Bridge, bind_listeners, build
+from sockjs_bridge.wiring import Bridge, build
 
 EXIT_OK = 0
 EXIT_UNAVAILABLE = 69
@@ -34,16 +35,16 @@ _GC_THRESHOLD = 50_000
 
 def run(config: Config) -> int:
     """Run the daemon in this process; returns its exit code. Raises BindError."""
-    bound = bind_listeners(config)
+    local = bind_listeners(config, EventLog())
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        return runner.run(serve(config, bound))
+        return runner.run(serve(config, local))
 
 
-async def serve(config: Config, bound: BoundSockets) -> int:
+async def serve(config: Config, local: LocalSockets) -> int:
     """Serve on the running loop until a signal or a failure; returns the exit code."""
     log = EventLog()
     log.info(f"sockjs-bridge {__version__} starts", pid=os.getpid(), sessions=len(config.sessions))
-    daemon = Daemon(config, bound, log)
+    daemon = Daemon(config, local, log)
     loop = asyncio.get_running_loop()
     for signal_number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         loop.add_signal_handler(signal_number, daemon.receive_signal, signal_number)
@@ -54,25 +55,28 @@ async def serve(config: Config, bound: BoundSockets) -> int:
 class Daemon:
     """All bridges of a configuration, and the one decision when to end."""
 
-    def __init__(self, config: Config, bound: BoundSockets, log: EventLog) -> None:
+    def __init__(self, config: Config, local: LocalSockets, log: EventLog) -> None:
         self._startup = config.bridge.startup
         self._drain_timeout = config.bridge.drain_timeout
         self._log = log
+        self._local = local
         self._loop = asyncio.get_running_loop()
         self._end: asyncio.Future[int] = self._loop.create_future()
         self.listening = asyncio.Event()
-        """Set once every listener accepts programs."""
+        """Set once every endpoint serves programs."""
         budget = ClientBudget(_client_limit(len(config.sessions), log))
+        boot = secrets.token_hex(8)
         self.bridges = {
-            name: build(name, session, bound, budget, log) for name, session in config.sessions.items()
+            name: build(SessionNames(name, boot), session, local, budget, log)
+            for name, session in config.sessions.items()
         }
 
     async def run(self) -> int:
         """Serve until the end, then drain; returns the exit code."""
         async with asyncio.TaskGroup() as group:
-            for bridge in self.bridges.values():
-                for listener in bridge.listeners:
-                    await listener.start()
+            self._local.start()
+            for endpoint in self._endpoints():
+                await endpoint.start()
             self.listening.set()
             for bridge in self.bridges.values():
                 group.create_task(self._supervise(bridge))
@@ -122,18 +126,22 @@ class Daemon:
 
     async def _drain(self) -> None:
         start, limit = self._loop.time(), self._drain_timeout
-        listeners = [listener for bridge in self.bridges.values() for listener in bridge.listeners]
-        for listener in listeners:
-            listener.stop_accepting()
-        await self._take_what_is_written(listeners, start + limit * _INTAKE_SHARE)
-        for listener in listeners:
-            listener.stop_intake()
+        endpoints = self._endpoints()
+        for endpoint in endpoints:
+            endpoint.stop_accepting()
+        await self._take_what_is_written(endpoints, start + limit * _INTAKE_SHARE)
+        for endpoint in endpoints:
+            endpoint.stop_intake()
         upstream_deadline = start + limit * _UPSTREAM_SHARE
         await asyncio.gather(*[bridge.supervisor.stop(upstream_deadline) for bridge in self.bridges.values()])
-        await asyncio.gather(*[listener.stop(start + limit) for listener in listeners])
+        await asyncio.gather(*[endpoint.stop(start + limit) for endpoint in endpoints])
+        await self._local.stop()
         self._report_totals(self._loop.time() - start)
 
-    async def _take_what_is_written(self, listeners: list[TcpListener], deadline: float) -> None:
+    def _endpoints(self) -> list[Endpoint]:
+        return [endpoint for bridge in self.bridges.values() for endpoint in bridge.endpoints]
+
+    async def _take_what_is_written(self, endpoints: list[Endpoint], deadline: float) -> None:
         """Take what programs wrote before the stop: it is in the kernel, or held back by a full queue."""
         accepted = -1
         while self._loop.time() < deadline:
@@ -141,7 +149,7 @@ class Daemon:
                 accepted,
                 sum(each.hub.stats.messages_accepted for each in self.bridges.values()),
             )
-            if accepted == before and not any(listener.is_holding_back for listener in listeners):
+            if accepted == before and not any(endpoint.is_holding_back for endpoint in endpoints):
                 return
             await asyncio.sleep(min(_QUIET_SECONDS, deadline - self._loop.time()))
 

@@ -13,7 +13,7 @@ from aiohttp import web
 from sockjs_bridge import daemon, log
 from sockjs_bridge.config import load
 from sockjs_bridge.errors import BindError
-from sockjs_bridge.wiring import bind_listeners
+from sockjs_bridge.local_sockets import bind_listeners
 
 LOCAL_PORT = 9000
 EXIT_PORT_TAKEN = 78
@@ -34,12 +34,12 @@ async def _serve() -> int:
         }
         config = load(None, environment)
         try:
-            bound = bind_listeners(config)
+            local = bind_listeners(config, log.EventLog())
         except BindError as error:
             print(f"sockjs-bridge demo: {error.problems[0][1]}", file=sys.stderr)
             return EXIT_PORT_TAKEN
         _say_what_to_do(server_port)
-        return await daemon.serve(config, bound)
+        return await daemon.serve(config, local)
 
 
 @asynccontextmanager

@@ -2,10 +2,8 @@
 
 import asyncio
 import secrets
-import socket
 import ssl
 import string
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from random import SystemRandom
@@ -18,13 +16,9 @@ from sockjs_bridge.bridge.hub import Hub
 from sockjs_bridge.bridge.outbox import Outbox
 from sockjs_bridge.bridge.stats import SessionStats
 from sockjs_bridge.bridge.supervisor import RAW, Supervisor, Upstream
-from sockjs_bridge.config import Config, SessionConfig
-from sockjs_bridge.config import TcpListener as TcpConfig
-from sockjs_bridge.endpoints.base import ClientBudget
-from sockjs_bridge.endpoints.binding import bind
-from sockjs_bridge.endpoints.framing import FRAMINGS
-from sockjs_bridge.endpoints.tcp import TcpListener, TcpOptions
-from sockjs_bridge.errors import BindError
+from sockjs_bridge.config import SessionConfig
+from sockjs_bridge.endpoints.base import ClientBudget, Endpoint
+from sockjs_bridge.local_sockets import LocalSockets, SessionNames, make_endpoints
 from sockjs_bridge.log import EventLog
 from sockjs_bridge.protocol.events import Connect
 from sockjs_bridge.protocol.lifecycle import Lifecycle, ReconnectPolicy
@@ -48,64 +42,20 @@ class Bridge:
 
     hub: Hub
     supervisor: Supervisor
-    listeners: tuple[TcpListener, ...]
-
-
-BoundSockets = dict[tuple[str, int], list[socket.socket]]
-"""The sockets of each listener, by session name and place in the session's `tcp` array."""
-
-
-def bind_listeners(config: Config) -> BoundSockets:
-    """Bind every listener of the configuration. Raises BindError with all that failed; then none is bound."""
-    bound: BoundSockets = {}
-    problems = []
-    for name, index, listener in _listeners(config):
-        try:
-            bound[name, index] = bind(listener.address, int(listener.socket_mode, 8))
-        except OSError as error:
-            problems.append((f"sessions.{name}.tcp[{index}].listen", str(error)))
-    if problems:
-        for sock in (sock for sockets in bound.values() for sock in sockets):
-            sock.close()
-        raise BindError(problems)
-    return bound
+    endpoints: tuple[Endpoint, ...]
 
 
 def build(
-    name: str, config: SessionConfig, bound: BoundSockets, budget: ClientBudget, log: EventLog
+    names: SessionNames, config: SessionConfig, local: LocalSockets, budget: ClientBudget, log: EventLog
 ) -> Bridge:
     """Make the objects of one session. Needs a running loop; nothing connects or accepts yet."""
-    log = log.bind(session=name)
+    log = log.bind(session=names.session)
     outbox = Outbox(config.queue.max_messages, config.queue.max_bytes)
     hub = Hub(outbox, SessionStats(), asyncio.get_running_loop().time, log)
-    listeners = tuple(
-        TcpListener(_tcp_options(tcp), bound[name, index], hub, budget, log)
-        for index, tcp in enumerate(config.tcp)
-    )
-    for listener in listeners:
-        hub.add(listener)
-    return Bridge(hub, Supervisor(_upstream(name, config, log), hub, log), listeners)
-
-
-def _listeners(config: Config) -> Iterator[tuple[str, int, TcpConfig]]:
-    for name, session in config.sessions.items():
-        for index, listener in enumerate(session.tcp):
-            yield name, index, listener
-
-
-def _tcp_options(config: TcpConfig) -> TcpOptions:
-    return TcpOptions(
-        address=config.address,
-        framing=FRAMINGS[config.framing],
-        direction=config.direction,
-        max_clients=config.max_clients,
-        max_message_bytes=config.max_message_size,
-        client_buffer_bytes=config.client_buffer,
-        stall_timeout=config.stall_timeout,
-        half_close=config.on_eof == "half-close",
-        eof_linger=config.eof_linger,
-        reject_http=config.reject_http,
-    )
+    endpoints = make_endpoints(names, config, local, hub, budget, log)
+    for endpoint in endpoints:
+        hub.add(endpoint)
+    return Bridge(hub, Supervisor(_upstream(names.session, config, log), hub, log), endpoints)
 
 
 def _upstream(name: str, config: SessionConfig, log: EventLog) -> Upstream:

@@ -10,8 +10,10 @@ import pytest
 
 from sockjs_bridge.config import load
 from sockjs_bridge.daemon import Daemon
+from sockjs_bridge.endpoints.tcp import TcpListener
+from sockjs_bridge.local_sockets import bind_listeners
 from sockjs_bridge.log import EventLog
-from sockjs_bridge.wiring import Bridge, bind_listeners
+from sockjs_bridge.wiring import Bridge
 
 # Reconnects at once, gives up on slow opening soon: a test waits for what happens, never for a delay.
 QUICK = 'reconnect = { initial = "10ms", max = "20ms" }\n'
@@ -49,9 +51,15 @@ class Running:
     async def opened(self, epoch: int = 1) -> None:
         await until(lambda: self.chat.supervisor.is_open and self.chat.supervisor.epoch >= epoch)
 
+    def listener(self, index: int = 0, session: str = "chat") -> TcpListener:
+        """A TCP listener, by its place among the endpoints of a session."""
+        endpoint = self.daemon.bridges[session].endpoints[index]
+        assert isinstance(endpoint, TcpListener)
+        return endpoint
+
     async def client(self, listener: int = 0, session: str = "chat") -> "Program":
         """A local program, connected and known to the listener."""
-        where = self.daemon.bridges[session].listeners[listener]
+        where = self.listener(listener, session)
         before = where.clients
         host, _, port = where.name.rpartition(":")
         program = Program(*await asyncio.open_connection(host.strip("[]"), int(port), limit=1 << 26))
@@ -104,7 +112,8 @@ async def running(toml: str, tmp_path: Path) -> AsyncIterator[Running]:
     file = tmp_path / "bridge.toml"
     file.write_text(toml)
     config = load(file, {})
-    daemon = Daemon(config, bind_listeners(config), EventLog())
+    log = EventLog()
+    daemon = Daemon(config, bind_listeners(config, log), log)
     bridge = Running(daemon)
     task = asyncio.create_task(daemon.run())
     try:

@@ -192,9 +192,10 @@ class Connection:
                 case FrameDropped(problem, size_bytes):
                     self._hub.stats.frames_dropped += 1
                     self._log.repeated(f"left out a frame from the server: {problem}", size_bytes=size_bytes)
-                case SessionClosed():
+                case SessionClosed(cause, code, reason):
                     self._closed = event
                     self._hub.detach()
+                    self._hub.end_epoch(cause, code, reason)
                     self._leave_transport()
 
     def _leave_transport(self) -> None:

@@ -8,7 +8,8 @@ from typing import Protocol
 from sockjs_bridge.bridge.outbox import Outbox
 from sockjs_bridge.bridge.stats import SessionStats
 from sockjs_bridge.endpoints.base import Endpoint
-from sockjs_bridge.errors import DropReason
+from sockjs_bridge.endpoints.state_changes import Connected, Disconnected, StateChange
+from sockjs_bridge.errors import Cause, DropReason
 from sockjs_bridge.log import EventLog
 
 
@@ -37,6 +38,8 @@ class Hub:
     Towards the programs a slow one stops the reading of the server, at most for its endpoint's
     `stall_timeout` without a break. Towards the server the bounded outbox stops the reading of the
     programs. `clock` is the event loop's.
+
+    `epoch` counts the upstream sessions, `seq` the messages of the present one, both from 1.
     """
 
     def __init__(
@@ -44,6 +47,9 @@ class Hub:
     ) -> None:
         self.outbox = outbox
         self.stats = stats
+        self.epoch = 0
+        self.seq = 0
+        self._is_open = False
         self._clock = clock
         self._log = log
         self._endpoints: list[Endpoint] = []
@@ -66,16 +72,35 @@ class Hub:
         """Join an endpoint to the session."""
         self._endpoints.append(endpoint)
 
+    def begin_epoch(self, transport: str) -> None:
+        """An upstream session has opened."""
+        self.epoch += 1
+        self.seq = 0
+        self._is_open = True
+        self._announce(Connected(self.epoch, transport))
+
+    def end_epoch(self, cause: Cause, code: int, reason: str) -> None:
+        """The upstream session has ended; to say so twice is no harm."""
+        if self._is_open:
+            self._is_open = False
+            self._announce(Disconnected(self.epoch, cause, code, reason))
+
+    def _announce(self, change: StateChange) -> None:
+        for endpoint in self._endpoints:
+            endpoint.receive_change(change)
+
     def deliver(self, messages: list[str]) -> None:
         """Hand messages from the server to every endpoint that has programs."""
         self.stats.messages_received += len(messages)
+        first_seq = self.seq + 1
+        self.seq += len(messages)
         if self._blocking and self._link is not None and self._link.reads_on:
             for endpoint in list(self._blocking):
                 endpoint.cut_overfull()
         reached = False
         for endpoint in self._endpoints:
             if endpoint.consumers:
-                endpoint.deliver(messages)
+                endpoint.deliver(messages, first_seq)
                 reached = True
         if not reached:
             self.count_dropped(DropReason.NO_CONSUMER, len(messages))

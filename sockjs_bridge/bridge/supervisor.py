@@ -52,7 +52,6 @@ class Supervisor:
 
     def __init__(self, upstream: Upstream, hub: Hub, log: EventLog) -> None:
         self.name = upstream.name
-        self.epoch = 0
         self.has_given_up = False
         self._stopping = False
         self._upstream = upstream
@@ -64,6 +63,11 @@ class Supervisor:
         self._opened_at: float | None = None
         self._transport_name = ""
         self._task: asyncio.Task[None] | None = None
+
+    @property
+    def epoch(self) -> int:
+        """How many upstream sessions have opened."""
+        return self._hub.epoch
 
     @property
     def is_open(self) -> bool:
@@ -157,8 +161,8 @@ class Supervisor:
 
     def _note_opened(self) -> None:
         now = self._loop.time()
-        self.epoch += 1
         self._opened_at = now
+        self._hub.begin_epoch(self._transport_name)
         self._upstream.lifecycle.receive(SessionOpened(), now)
         self._hub.stats.connects[self._transport_name, "opened"] += 1
         held_back = self._log.forget_repeats(_FAILING)
@@ -181,6 +185,7 @@ class Supervisor:
             case SessionClosed(cause, code, reason):
                 lasted = self._loop.time() - (self._opened_at or 0.0)
                 self._opened_at = None
+                self._hub.end_epoch(cause, code, reason)
                 self._hub.stats.closes[cause] += 1
                 self._log.info(
                     f"closed{delay}",

@@ -51,7 +51,6 @@ LIMITS: Mapping[str, Limit] = {
     "session.tcp.*.tls.cert": ("",),
     "session.tcp.*.tls.key": ("",),
     "session.tcp.*.tls.client_ca": ("",),
-    "session.zmq": ((),),
 }
 
 

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Protocol
 
+from sockjs_bridge.endpoints.state_changes import StateChange
 from sockjs_bridge.errors import DropReason
 
 
@@ -20,11 +21,18 @@ class Endpoint(Protocol):
     def consumers(self) -> int:
         """How many programs want what the server sends."""
 
+    @property
+    def is_holding_back(self) -> bool:
+        """Whether messages of programs wait for room in the queue."""
+
     async def start(self) -> None:
         """Begin to accept programs."""
 
-    def deliver(self, messages: list[str]) -> None:
-        """Hand messages from the server to every program, in order."""
+    def deliver(self, messages: list[str], first_seq: int) -> None:
+        """Hand messages from the server to every program, in order; they are number `first_seq` and on."""
+
+    def receive_change(self, change: StateChange) -> None:
+        """The upstream session has opened or ended."""
 
     def resume_intake(self) -> None:
         """The queue to the server has room again: go on reading where reading was stopped."""

@@ -56,7 +56,7 @@ def _bind_tcp(address: TcpAddress) -> list[socket.socket]:
 def _bind_unix(path: str, socket_mode: int) -> socket.socket:
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
-        _remove_stale(path)
+        remove_stale(path)
         # The file is born with its mode: a chmod afterwards would leave a moment for anybody to connect.
         previous = os.umask(0o777 & ~socket_mode)
         try:
@@ -72,7 +72,7 @@ def _bind_unix(path: str, socket_mode: int) -> socket.socket:
     return sock
 
 
-def _remove_stale(path: str) -> None:
+def remove_stale(path: str) -> None:
     """Remove the socket file that a process left behind, if nobody answers on it."""
     try:
         mode = os.lstat(path).st_mode

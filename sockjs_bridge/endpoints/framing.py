@@ -6,7 +6,7 @@ message; an encoder belongs to a listener and keeps nothing but counts.
 
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NoReturn, Protocol
 
@@ -80,8 +80,12 @@ def _utf8(text: str, messages: list[str], counts: EncodingCounts) -> bytes:
         return _SURROGATE.sub("\ufffd", text).encode()
 
 
-def _utf8_each(messages: list[str], counts: EncodingCounts) -> Iterator[bytes]:
-    return (_utf8(message, [message], counts) for message in messages)
+def encode_each(messages: list[str], counts: EncodingCounts) -> list[bytes]:
+    """Encode every message as UTF-8; lone surrogates become U+FFFD."""
+    try:
+        return list(map(str.encode, messages))
+    except UnicodeEncodeError:
+        return [_utf8(message, [message], counts) for message in messages]
 
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
@@ -152,14 +156,14 @@ def _nul_encoder(counts: EncodingCounts) -> Encoder:
 
 def _netstring_encoder(counts: EncodingCounts) -> Encoder:
     def encode(messages: list[str]) -> bytes:
-        return b"".join([b"%d:%b," % (len(data), data) for data in _utf8_each(messages, counts)])
+        return b"".join([b"%d:%b," % (len(data), data) for data in encode_each(messages, counts)])
 
     return encode
 
 
 def _length32_encoder(counts: EncodingCounts) -> Encoder:
     def encode(messages: list[str]) -> bytes:
-        encoded = _utf8_each(messages, counts)
+        encoded = encode_each(messages, counts)
         return b"".join([len(data).to_bytes(_LENGTH_BYTES, "big") + data for data in encoded])
 
     return encode

@@ -11,6 +11,7 @@ from sockjs_bridge.endpoints.address import ListenAddress, UnixAddress
 from sockjs_bridge.endpoints.base import ClientBudget, Intake
 from sockjs_bridge.endpoints.binding import BACKLOG, unlink_own
 from sockjs_bridge.endpoints.framing import Dropped, EncodingCounts, Framing
+from sockjs_bridge.endpoints.state_changes import StateChange
 from sockjs_bridge.endpoints.tcp_client import TcpClient
 from sockjs_bridge.errors import DropReason
 from sockjs_bridge.log import EventLog
@@ -108,13 +109,17 @@ class TcpListener:
             self._servers.append(await create(lambda: TcpClient(self), sock=sock, backlog=BACKLOG))
         self.log.info(f"listening on {self.name}", framing=self.options.framing.name)
 
-    def deliver(self, messages: list[str]) -> None:
+    def deliver(self, messages: list[str], first_seq: int) -> None:
         """Write messages to every client, encoded once."""
+        del first_seq  # none of these framings has a place for it
         data = self._encode(messages)
         for write in self._writers:
             write(data)
         if self._half_closed:
             self._last_output = asyncio.get_running_loop().time()
+
+    def receive_change(self, change: StateChange) -> None:
+        """These framings have no place for it."""
 
     def resume_intake(self) -> None:
         """The queue has room: serve the clients that wait, in the order in which they began to wait."""

@@ -93,7 +93,7 @@ async def test_what_was_not_answered_well_is_in_doubt_and_not_sent_again(
         assert events(caplog, "in doubt")[0]["messages"] == 1
         assert sum(b"doubtful" in request.body for request in backend.requests) == 1
         sum_up(bridge)
-        assert bridge.chat.listeners[0].clients == 1
+        assert bridge.listener().clients == 1
 
 
 @every_way_to_send

@@ -50,7 +50,7 @@ async def test_binary_garbage_is_replaced_counted_and_hurts_nobody(
         await garbage.send(bytes(range(128, 256)) + b"\0\x01\n")
         await fine.send(b"fine\n")
         assert await fine.lines(2) == ["\ufffd" * 128 + "\0\x01", "fine"]
-        assert bridge.chat.listeners[0].invalid_utf8 == 1
+        assert bridge.listener().invalid_utf8 == 1
         assert events(caplog, "invalid UTF-8")
 
 
@@ -118,7 +118,7 @@ async def test_max_clients(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> 
     ):
         await bridge.opened()
         program = await bridge.client()
-        host, port = bridge.chat.listeners[0].name.split(":")
+        host, port = bridge.listener().name.split(":")
         reader, writer = await asyncio.open_connection(host, int(port))
         assert await reader.read() == b""
         writer.close()
@@ -139,7 +139,7 @@ async def test_half_close_serves_the_answer_and_then_closes(tmp_path: Path) -> N
         program.writer.write(b"one\ntwo")
         program.writer.write_eof()
         assert await program.closed() == b"one\ntwo\n"
-        await until(lambda: bridge.chat.listeners[0].clients == 0)
+        await until(lambda: bridge.listener().clients == 0)
 
 
 async def test_output_prolongs_the_linger_but_not_for_ever(tmp_path: Path) -> None:
@@ -188,7 +188,7 @@ async def test_direction_from_server_discards_input_and_does_not_mind_eof(tmp_pa
         reading, writing = await bridge.client(0), await bridge.client(1)
         await reading.send(b"not wanted\n")
         reading.writer.write_eof()
-        await until(lambda: bridge.chat.listeners[0].discarded == 1)
+        await until(lambda: bridge.listener().discarded == 1)
         await asyncio.sleep(0.1)  # far beyond its linger, which is not for this direction
         await writing.send(b"wanted\n")
         assert await reading.line() == "wanted"
@@ -209,11 +209,11 @@ async def test_a_reader_that_died_behind_its_eof_is_found(
         for program in (dying, living):
             program.writer.write_eof()
         await asyncio.sleep(0.1)  # several sweeps: both are there, and stay
-        assert bridge.chat.listeners[0].clients == 2
+        assert bridge.listener().clients == 2
         sock: socket.socket = dying.writer.get_extra_info("socket")
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         dying.close()
-        await until(lambda: bridge.chat.listeners[0].clients == 1)
+        await until(lambda: bridge.listener().clients == 1)
         assert not living.reader.at_eof()
 
 
@@ -346,7 +346,7 @@ async def test_what_a_client_wrote_is_sent_although_it_is_gone(tmp_path: Path) -
     async with scripted(script) as server, running(one_session(server.url(), queue), tmp_path) as bridge:
         writer, watcher = await bridge.client(), await bridge.client()
         await writer.send(b"1\n2\n3\nunfinished")
-        await until(lambda: bridge.chat.listeners[0].is_holding_back)
+        await until(lambda: bridge.listener().is_holding_back)
         writer.writer.write_eof()
         may_open.set()
         await until(lambda: len(received) == 4)
@@ -450,7 +450,7 @@ async def test_a_client_that_never_reads_is_cut_after_stall_timeout(
     ):
         stalled = await bridge.client()
         stalled.writer.transport.pause_reading()  # type: ignore[attr-defined]
-        await until(lambda: bridge.chat.listeners[0].clients == 0)
+        await until(lambda: bridge.listener().clients == 0)
         cut = events(caplog, "did not read for stall_timeout")[0]
         assert cut["reason"] == "slow_client"
         assert not bridge.chat.hub.is_blocked

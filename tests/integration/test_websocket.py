@@ -201,7 +201,7 @@ async def test_escapes_and_surrogates_both_ways(tmp_path: Path) -> None:
         await program.send("\u200c\x7f😀\n".encode())
         assert await program.line() == "A😀\ufffd"
         assert texts == ['["\\u200c\\u007f😀"]'.encode()]
-        assert bridge.chat.listeners[0].counts.surrogates_replaced == 1
+        assert bridge.listener().counts.surrogates_replaced == 1
 
 
 async def test_local_clients_stay_and_what_they_send_meanwhile_goes_out_in_order(
@@ -229,6 +229,6 @@ async def test_local_clients_stay_and_what_they_send_meanwhile_goes_out_in_order
         await program.send("".join(f"{number}\n" for number in range(1000)).encode())
         await until(lambda: len(received) == 1001)
         assert received == ["first", *map(str, range(1000))]
-        assert bridge.chat.listeners[0].clients == 1
+        assert bridge.listener().clients == 1
         assert bridge.chat.supervisor.epoch == 2
         assert events(caplog, "open")[-1]["epoch"] == 2

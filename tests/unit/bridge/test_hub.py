@@ -14,7 +14,8 @@ from sockjs_bridge.bridge import hub as hub_module
 from sockjs_bridge.bridge.hub import Hub
 from sockjs_bridge.bridge.outbox import Outbox
 from sockjs_bridge.bridge.stats import SessionStats
-from sockjs_bridge.errors import DropReason
+from sockjs_bridge.endpoints.state_changes import Connected, Disconnected, StateChange
+from sockjs_bridge.errors import Cause, DropReason
 from sockjs_bridge.log import ROOT, EventLog
 
 
@@ -65,6 +66,8 @@ class FakeEndpoint:
         self.consumers = consumers
         self.stall_timeout = stall_timeout
         self.delivered: list[str] = []
+        self.seqs: list[int] = []
+        self.changes: list[StateChange] = []
         self.resumed = 0
         self.cut = 0
         self.overfull = 0
@@ -74,8 +77,16 @@ class FakeEndpoint:
     async def start(self) -> None:
         raise NotImplementedError
 
-    def deliver(self, messages: list[str]) -> None:
+    @property
+    def is_holding_back(self) -> bool:
+        raise NotImplementedError
+
+    def deliver(self, messages: list[str], first_seq: int) -> None:
         self.delivered += messages
+        self.seqs.append(first_seq)
+
+    def receive_change(self, change: StateChange) -> None:
+        self.changes.append(change)
 
     def resume_intake(self) -> None:
         self.resumed += 1
@@ -498,3 +509,50 @@ def test_where_reading_stops_at_once_nobody_is_cut_for_what_was_under_way(hub: H
     hub.block(slow)
     hub.deliver(["message"])
     assert slow.overfull == 0
+
+
+# --- epochs and sequence numbers ------------------------------------------------------------------------------
+
+
+def test_messages_are_numbered_from_one_in_each_epoch(hub: Hub) -> None:
+    endpoint = FakeEndpoint()
+    hub.add(endpoint)
+    hub.begin_epoch("websocket")
+    hub.deliver(["a", "b"])
+    hub.deliver(["c"])
+    assert (hub.epoch, hub.seq, endpoint.seqs) == (1, 3, [1, 3])
+    hub.begin_epoch("websocket")
+    hub.deliver(["d"])
+    assert (hub.epoch, hub.seq, endpoint.seqs) == (2, 1, [1, 3, 1])
+
+
+def test_messages_that_nobody_took_have_their_numbers_too(hub: Hub) -> None:
+    endpoint = FakeEndpoint(consumers=0)
+    hub.add(endpoint)
+    hub.begin_epoch("websocket")
+    hub.deliver(["a", "b"])
+    endpoint.consumers = 1
+    hub.deliver(["c"])
+    assert endpoint.seqs == [3]
+
+
+def test_every_endpoint_hears_of_each_opening_and_each_end_once(hub: Hub) -> None:
+    one, nobody_there = FakeEndpoint(), FakeEndpoint(consumers=0)
+    hub.add(one)
+    hub.add(nobody_there)
+    hub.begin_epoch("xhr-streaming")
+    hub.end_epoch(Cause.SERVER_CLOSED, 3000, "Go away!")
+    hub.end_epoch(Cause.TRANSPORT_LOST, 1006, "")
+    expected = [
+        Connected(1, "xhr-streaming"),
+        Disconnected(1, Cause.SERVER_CLOSED, 3000, "Go away!"),
+    ]
+    assert one.changes == expected
+    assert nobody_there.changes == expected
+
+
+def test_an_attempt_that_never_opened_is_no_end(hub: Hub) -> None:
+    endpoint = FakeEndpoint()
+    hub.add(endpoint)
+    hub.end_epoch(Cause.TRANSPORT_LOST, 1006, "")
+    assert endpoint.changes == []

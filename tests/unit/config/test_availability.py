@@ -43,7 +43,6 @@ NOT_YET = {
     "on_connect": (SESSION + 'on_connect = [{ send = "x" }]', "sessions.chat.on_connect", ""),
     "relogin_on": (SESSION + 'relogin_on = [{ match = "x" }]', "sessions.chat.relogin_on", ""),
     "keepalive": (SESSION + 'keepalive = [{ send = "x", every = 1 }]', "sessions.chat.keepalive", ""),
-    "zmq": (SESSION + 'zmq = [{ type = "pub", endpoint = "ipc://a" }]', "sessions.chat.zmq", ""),
     "tcp.listen": (SESSION + 'tcp = [{ listen = "systemd:a" }]', "sessions.chat.tcp[0].listen", ""),
     "tcp.framing": (
         LISTENER + 'framing = "envelope"',
@@ -151,14 +150,13 @@ def test_what_is_wrong_inside_a_missing_feature_is_not_reported(problems: Finder
         SESSION
         + 'ping_interval = 0\nqueue.spool = "s.db"\n'
         + 'tcp = [{ listen = "9000", mode = "dedicated" }]\n'
-        + 'on_connect = [{ snd = "x" }]\nzmq = [{ type = "pubb", endpoint = "http://" }]\n'
+        + 'on_connect = [{ snd = "x" }]\n'
     )
 
     assert [line.split(": ", 1)[1] for line in lines] == [
         "sessions.chat.queue.spool: not available in this version",
         "sessions.chat.on_connect: not available in this version",
         'sessions.chat.tcp[0].mode: not available in this version: "dedicated" (there is: shared)',
-        "sessions.chat.zmq: not available in this version",
     ]
 
 

@@ -1,0 +1,1 @@
+"""ZeroMQ sockets as endpoints of a session."""

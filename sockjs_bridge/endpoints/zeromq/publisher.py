@@ -1,0 +1,134 @@
+"""pub: one socket for the sessions that share its address, each with a topic of its own.
+
+An XPUB underneath, because it tells of subscriptions: without any, messages have no consumer, and the
+law wants that counted. What libzmq drops for a slow subscriber it tells nobody; `seq` in the meta
+layout shows it.
+"""
+
+import contextlib
+from collections import Counter
+
+import zmq
+
+from sockjs_bridge.endpoints.framing import EncodingCounts, encode_each
+from sockjs_bridge.endpoints.state_changes import StateChange
+from sockjs_bridge.endpoints.zeromq.layout import EVENT_TOPIC, Layout
+from sockjs_bridge.endpoints.zeromq.sockets import OpenSocket
+
+_SUBSCRIBE, _UNSUBSCRIBE = 1, 0
+
+
+class Publisher:
+    """An XPUB socket and who has subscribed to what. It closes with the last of its topics."""
+
+    def __init__(self, opened: OpenSocket) -> None:
+        self._opened = opened
+        self.name = opened.name
+        self.socket = opened.polled
+        self._subscriptions: Counter[bytes] = Counter()
+        self._endpoints: list[PubEndpoint] = []
+        self._started = False
+
+    def join(self, endpoint: "PubEndpoint") -> None:
+        """A session publishes here."""
+        self._endpoints.append(endpoint)
+
+    def start(self) -> None:
+        """Begin to hear of subscriptions."""
+        if not self._started:
+            self._started = True
+            self._opened.start(receive=self._receive)
+
+    def leave(self, endpoint: "PubEndpoint", deadline: float) -> None:
+        """A session publishes here no more."""
+        self._endpoints.remove(endpoint)
+        if not self._endpoints:
+            self._opened.close(deadline)
+
+    def _receive(self) -> None:
+        with contextlib.suppress(zmq.Again):
+            while True:
+                # A subscriber chose this: other messages than (un)subscriptions come up here too.
+                message = self.socket.raw.recv_multipart(zmq.NOBLOCK)
+                if len(message) == 1 and message[0]:
+                    self._note(message[0][0], message[0][1:])
+        for endpoint in self._endpoints:
+            endpoint.consumers = self._count(endpoint.topic)
+
+    def _note(self, kind: int, prefix: bytes) -> None:
+        if not any((endpoint.topic + EVENT_TOPIC).startswith(prefix) for endpoint in self._endpoints):
+            return  # it matches nothing that is ever sent: no reason to remember it
+        if kind == _SUBSCRIBE:
+            self._subscriptions[prefix] += 1
+        elif kind == _UNSUBSCRIBE and self._subscriptions[prefix] > 1:
+            self._subscriptions[prefix] -= 1
+        elif kind == _UNSUBSCRIBE:
+            del self._subscriptions[prefix]
+
+    def _count(self, topic: bytes) -> int:
+        return sum(count for prefix, count in self._subscriptions.items() if topic.startswith(prefix))
+
+
+class PubEndpoint:
+    """One session's topic on a Publisher."""
+
+    stall_timeout = 0.0  # nothing here ever makes the server wait
+    is_holding_back = False
+
+    def __init__(self, publisher: Publisher, topic: str, layout: Layout) -> None:
+        self.name = f"pub {publisher.name}"
+        self.topic = topic.encode()
+        self.consumers = 0
+        """Subscriptions that messages of this topic match."""
+        self.counts = EncodingCounts()
+        self.handed_over = 0
+        """Messages given to libzmq while somebody had subscribed."""
+        self._publisher = publisher
+        self._layout = layout
+        publisher.join(self)
+
+    async def start(self) -> None:
+        """Begin to hear of subscriptions."""
+        self._publisher.start()
+
+    def deliver(self, messages: list[str], first_seq: int) -> None:
+        """Publish messages. Never blocks: libzmq drops what a slow subscriber cannot take."""
+        encoded = encode_each(messages, self.counts)
+        send, topic, more = self._publisher.socket.raw.send, self.topic, zmq.SNDMORE
+        if self._layout.meta:
+            for meta, data in self._layout.of_messages(encoded, first_seq):
+                send(topic, more)
+                send(meta, more)
+                send(data)
+        else:
+            for data in encoded:
+                send(topic, more)
+                send(data)
+        self.handed_over += len(messages)
+        self._publisher.socket.look_again()
+
+    def receive_change(self, change: StateChange) -> None:
+        """Publish a state change below the topic, where the layout has a place for it."""
+        frames = self._layout.of_change(change)
+        if frames is not None:
+            self._publisher.socket.raw.send_multipart((self.topic + EVENT_TOPIC, *frames))
+            self._publisher.socket.look_again()
+
+    def resume_intake(self) -> None:
+        """Nothing comes in here."""
+
+    def cut_stalled(self) -> None:
+        """Nobody stalls here."""
+
+    def cut_overfull(self) -> None:
+        """Nobody stalls here."""
+
+    def stop_accepting(self) -> None:
+        """Subscribers may come until the end."""
+
+    def stop_intake(self) -> None:
+        """Nothing comes in here."""
+
+    async def stop(self, deadline: float) -> None:
+        """Leave the socket; what libzmq holds may go out until its linger, or `deadline`, is over."""
+        self._publisher.leave(self, deadline)
