@@ -22,6 +22,7 @@ examples:
   sockjs-bridge --config bridge.toml         run the daemon
   sockjs-bridge check --config bridge.toml   look for mistakes, connect to nothing
   sockjs-bridge demo                         a chat server and a bridge; then: nc localhost 9000
+  sockjs-bridge keygen bridge.key            a CURVE key pair for a ZeroMQ endpoint
 
 the smallest bridge.toml:
   [sessions.chat]
@@ -54,7 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(
         prog="sockjs-bridge",
-        description="Keeps SockJS sessions alive and joins local programs to them, over TCP lines.",
+        description="Keeps SockJS sessions alive and joins local programs to them, over TCP lines and ZeroMQ.",
         epilog=_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
@@ -72,6 +73,14 @@ def _parser() -> argparse.ArgumentParser:
         "demo", help="run a SockJS chat server and the bridge in front of it", allow_abbrev=False
     )
     demo.set_defaults(command=_demo)
+    keygen = commands.add_parser(
+        "keygen",
+        help="make a CURVE key pair for ZeroMQ endpoints",
+        description="Writes the secret key to a new FILE of mode 0600 and prints the public key.",
+        allow_abbrev=False,
+    )
+    keygen.add_argument("file", metavar="FILE", help="where the secret key goes; must not exist yet")
+    keygen.set_defaults(command=_keygen)
     return parser
 
 
@@ -99,20 +108,52 @@ def _run(options: argparse.Namespace) -> int:
     try:
         return daemon.run(config)
     except BindError as error:
-        label = getattr(options, "config", "environment")
-        raise ConfigError([f"{label}: {where}: {what}" for where, what in error.problems]) from error
+        raise ConfigError(_labelled(error.problems, options)) from error
+
+
+def _labelled(problems: Sequence[tuple[str, str]], options: argparse.Namespace) -> list[str]:
+    label = getattr(options, "config", "environment")
+    return [f"{label}: {where}: {what}" for where, what in problems]
 
 
 def _check(options: argparse.Namespace) -> int:
     config = _load(options)
     from sockjs_bridge.protocol.urls import BaseUrl
 
+    if any(endpoint.curve.secret_key_file for each in config.sessions.values() for endpoint in each.zmq):
+        from sockjs_bridge.local_sockets import key_problems
+
+        problems = key_problems(config)
+        if problems:
+            raise ConfigError(_labelled(problems, options))
     for name, session in config.sessions.items():
         print(f"session {name}: {BaseUrl.parse(session.url).shown} by {', '.join(session.transports)}")
         for listener in session.tcp:
             print(f"session {name}: tcp {listener.address}, {listener.framing}, {listener.direction}")
-        if not session.tcp:
+        for endpoint in session.zmq:
+            verb = "at" if endpoint.bind else "connects to"
+            print(f"session {name}: zmq {endpoint.type} {verb} {endpoint.endpoint}, {endpoint.layout}")
+        if not session.tcp and not session.zmq:
             print(f"session {name}: no listener; what the server sends goes nowhere")
+    return EXIT_OK
+
+
+def _keygen(options: argparse.Namespace) -> int:
+    from sockjs_bridge.endpoints.zeromq.curve import write_key_pair
+
+    try:
+        public_key = write_key_pair(options.file)
+    except OSError as error:
+        print(
+            f"sockjs-bridge keygen: {options.file}: {(error.strerror or str(error)).lower()}", file=sys.stderr
+        )
+        return EXIT_USAGE
+    print(public_key)
+    print(
+        f"The line above is the public key: for `allow` on a server, `server_key` on its clients. "
+        f"The secret key is in {options.file}: for `secret_key_file`.",
+        file=sys.stderr,
+    )
     return EXIT_OK
 
 

@@ -26,6 +26,8 @@ _EXIT_INTERRUPTED = 130
 # Descriptors that are not local clients: sessions with their attempts, files, the loop's own.
 _RESERVED_DESCRIPTORS = 64
 _DESCRIPTORS_PER_SESSION = 4
+# libzmq accepts its peers itself; nobody can refuse one when descriptors run out.
+_DESCRIPTORS_PER_ZMQ_ENDPOINT = 8
 # Of a drain, until then messages are still taken, and until then sent; the rest is for the local clients.
 _INTAKE_SHARE = 0.3
 _UPSTREAM_SHARE = 0.7
@@ -64,7 +66,7 @@ class Daemon:
         self._end: asyncio.Future[int] = self._loop.create_future()
         self.listening = asyncio.Event()
         """Set once every endpoint serves programs."""
-        budget = ClientBudget(_client_limit(len(config.sessions), log))
+        budget = ClientBudget(_client_limit(config, log))
         boot = secrets.token_hex(8)
         self.bridges = {
             name: build(SessionNames(name, boot), session, local, budget, log)
@@ -175,7 +177,7 @@ def _quiet_garbage_collector() -> None:
     gc.set_threshold(_GC_THRESHOLD)
 
 
-def _client_limit(sessions: int, log: EventLog) -> int:
+def _client_limit(config: Config, log: EventLog) -> int:
     """Raise the soft limit of open files to the hard one; returns how many local clients it leaves room for."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft < hard:
@@ -184,4 +186,6 @@ def _client_limit(sessions: int, log: EventLog) -> int:
             soft = hard
         except (ValueError, OSError) as error:
             log.debug("could not raise the limit of open files", error=str(error))
-    return max(soft - _RESERVED_DESCRIPTORS - _DESCRIPTORS_PER_SESSION * sessions, 1)
+    reserved = _RESERVED_DESCRIPTORS + _DESCRIPTORS_PER_SESSION * len(config.sessions)
+    reserved += _DESCRIPTORS_PER_ZMQ_ENDPOINT * sum(len(session.zmq) for session in config.sessions.values())
+    return max(soft - reserved, 1)

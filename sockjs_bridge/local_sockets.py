@@ -1,6 +1,7 @@
 """The local side of the configuration: binds every listener, and makes the endpoints of each session."""
 
 import socket
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -21,7 +22,13 @@ from sockjs_bridge.endpoints.zeromq.endpoint import ZmqEndpoint
 from sockjs_bridge.endpoints.zeromq.layout import Layout
 from sockjs_bridge.endpoints.zeromq.outgoing import OutgoingLimits
 from sockjs_bridge.endpoints.zeromq.publisher import PubEndpoint, Publisher
-from sockjs_bridge.endpoints.zeromq.sockets import MAX_MESSAGE_BYTES, OpenSocket, SocketSpec, ZmqSockets
+from sockjs_bridge.endpoints.zeromq.sockets import (
+    MAX_MESSAGE_BYTES,
+    PUB_HWM,
+    OpenSocket,
+    SocketSpec,
+    ZmqSockets,
+)
 from sockjs_bridge.errors import BindError
 from sockjs_bridge.log import EventLog
 
@@ -136,29 +143,33 @@ def _open_zmq(
     config: Config, opened: dict[_Place, OpenSocket | Publisher], sockets: ZmqSockets, log: EventLog
 ) -> Iterator[tuple[str, str]]:
     publishers: dict[str, Publisher] = {}
+    sharing = Counter(endpoint.endpoint for _, _, endpoint in _zmq_endpoints(config) if _may_share(endpoint))
     for name, index, endpoint in _zmq_endpoints(config):
-        where = f"sessions.{name}.zmq[{index}]"
-        # Every port 0 is a port of its own; so is every connection.
-        shares = endpoint.type == "pub" and endpoint.bind and not endpoint.endpoint.endswith((":0", ":*"))
-        if shares and endpoint.endpoint in publishers:
+        if endpoint.endpoint in publishers and _may_share(endpoint):
             opened[name, index] = publishers[endpoint.endpoint]
             continue
+        where = f"sessions.{name}.zmq[{index}]"
+        session_log = log.bind(session=name)
         try:
             spec = _spec(name, endpoint)
         except (OSError, ValueError) as error:
             yield _key_path(name, index), _key_problem(endpoint, error)
             continue
-        _warn_of_open_key(endpoint, log.bind(session=name))
+        _warn_of_open_key(endpoint, session_log)
+        is_shared = _may_share(endpoint) and sharing[endpoint.endpoint] > 1
         try:
-            new = sockets.open(spec, where, log if shares else log.bind(session=name))
+            new = sockets.open(spec, where, log if is_shared else session_log)
         except OSError as error:
             yield f"{where}.endpoint", str(error)
             continue
         opened[name, index] = new
         if endpoint.type == "pub":
-            opened[name, index] = publisher = Publisher(new)
-            if shares:
-                publishers[endpoint.endpoint] = publisher
+            opened[name, index] = publishers[endpoint.endpoint] = Publisher(new)
+
+
+def _may_share(endpoint: ZmqConfig) -> bool:
+    """Whether another session may publish through the same socket. Every port 0 is a port of its own."""
+    return endpoint.type == "pub" and endpoint.bind and not endpoint.endpoint.endswith((":0", ":*"))
 
 
 def _zmq_endpoints(config: Config) -> Iterator[tuple[str, int, ZmqConfig]]:
@@ -168,12 +179,14 @@ def _zmq_endpoints(config: Config) -> Iterator[tuple[str, int, ZmqConfig]]:
 
 
 def _spec(session: str, config: ZmqConfig) -> SocketSpec:
+    # A publisher cannot wait for anybody, so it needs room for the burst that follows a reconnect.
+    is_default_pub = config.type == "pub" and "hwm" not in config.model_fields_set
     return SocketSpec(
         kind=config.type,
         address=config.address,
         bind=config.bind,
         topic=_topic(session, config),
-        hwm=config.hwm,
+        hwm=PUB_HWM if is_default_pub else config.hwm,
         linger=config.linger,
         curve=_curve(config),
     )

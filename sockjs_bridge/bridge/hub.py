@@ -83,7 +83,7 @@ class Hub:
         """The upstream session has ended; to say so twice is no harm."""
         if self._is_open:
             self._is_open = False
-            self._announce(Disconnected(self.epoch, cause, code, reason))
+            self._announce(Disconnected(self.epoch, self.seq, cause, code, reason))
 
     def _announce(self, change: StateChange) -> None:
         for endpoint in self._endpoints:

@@ -15,9 +15,13 @@ class Connected:
 
 @dataclass(frozen=True, slots=True)
 class Disconnected:
-    """The upstream session has ended. `code` and `reason` are the server's, or those of RFC 6455."""
+    """The upstream session has ended after `seq` messages.
+
+    `code` and `reason` are the server's, or those of RFC 6455.
+    """
 
     epoch: int
+    seq: int
     cause: Cause
     code: int
     reason: str

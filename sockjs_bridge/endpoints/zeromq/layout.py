@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import orjson
 
-from sockjs_bridge.endpoints.state_changes import StateChange, describe
+from sockjs_bridge.endpoints.state_changes import Disconnected, StateChange, describe
 
 EVENT_TOPIC = b"/!event"
 """What follows the topic of a `pub` endpoint in the first frame of an event."""
@@ -32,7 +32,6 @@ class Layout:
         self._names = {"session": session, "boot": boot}
         self._prefix = b""
         self._epoch = 0
-        self._seq = 0
         self._begin(0)
 
     @property
@@ -42,25 +41,27 @@ class Layout:
 
     def of_messages(self, messages: list[bytes], first_seq: int) -> list[Frames]:
         """The frames of messages; the first one is number `first_seq`."""
-        self._seq = first_seq + len(messages) - 1
         if not self.meta:
             return list(zip(messages))  # one iterable: it makes the tuples of one frame
         prefix = self._prefix
-        metas = [b'%b%d,"event":"message"}' % (prefix, seq) for seq in range(first_seq, self._seq + 1)]
+        metas = [
+            b'%b%d,"event":"message"}' % (prefix, seq) for seq in range(first_seq, first_seq + len(messages))
+        ]
         return list(zip(metas, messages, strict=True))
 
     def of_change(self, change: StateChange) -> Frames | None:
         """The frames of a state change; None where the layout has no place for it."""
         if change.epoch != self._epoch:
             self._begin(change.epoch)
-        return self._event(Place(self._epoch, self._seq), describe(change))
+        seq = change.seq if isinstance(change, Disconnected) else 0
+        return self._event(Place(change.epoch, seq), describe(change))
 
     def of_gap(self, dropped: int, last: Place) -> Frames | None:
         """The frames that mark `dropped` messages, of which `last` was the last; None as above."""
         return self._event(last, {"event": "gap", "dropped": dropped})
 
     def _begin(self, epoch: int) -> None:
-        self._epoch, self._seq = epoch, 0
+        self._epoch = epoch
         self._prefix = orjson.dumps({**self._names, "epoch": epoch}).removesuffix(b"}") + b',"seq":'
 
     def _event(self, place: Place, fields: dict[str, str | int]) -> Frames | None:

@@ -1,7 +1,7 @@
 """The way out of a push or dealer socket: a counted queue of our own in front of libzmq's.
 
-What libzmq has taken is out of sight, and lost with the peer that it was meant for. So libzmq gets
-SNDHWM 1, and everything else waits here, where it is counted (delivery.md).
+What libzmq has taken is out of sight, and lost with the peer that it was meant for. So libzmq gets little
+at a time, and everything else waits here, where it is counted (delivery.md).
 """
 
 from collections import deque

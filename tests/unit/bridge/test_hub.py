@@ -541,11 +541,12 @@ def test_every_endpoint_hears_of_each_opening_and_each_end_once(hub: Hub) -> Non
     hub.add(one)
     hub.add(nobody_there)
     hub.begin_epoch("xhr-streaming")
+    hub.deliver(["a", "b"])
     hub.end_epoch(Cause.SERVER_CLOSED, 3000, "Go away!")
     hub.end_epoch(Cause.TRANSPORT_LOST, 1006, "")
     expected = [
         Connected(1, "xhr-streaming"),
-        Disconnected(1, Cause.SERVER_CLOSED, 3000, "Go away!"),
+        Disconnected(1, 2, Cause.SERVER_CLOSED, 3000, "Go away!"),
     ]
     assert one.changes == expected
     assert nobody_there.changes == expected
