@@ -11,6 +11,7 @@ PYTEST_ARGS ?=
 
 SERVERS     := .cache/servers
 SERVERS_SRC := tests/conformance/servers
+RECIPES     := .cache/recipes
 
 # Only needed by `make lock`; pinned, because another version may write the same lock differently.
 UV_VERSION := 0.13.9
@@ -26,7 +27,8 @@ LOCKED      = $(PIP_INSTALL) --no-deps --require-hashes
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo test lint format types layers unit coverage matrix servers server-node lock clean python
+.PHONY: help setup demo test lint format types layers unit coverage matrix servers server-node recipes-node \
+    lock clean python
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -101,7 +103,7 @@ matrix: setup servers ## run the conformance matrix, write what came out into RE
 # --- servers of others that the tests run against -------------------------------------------------------------
 
 # sockjs-tornado and the `sockjs` for aiohttp install the same package name: each gets an environment of its own.
-servers: server-node $(SERVERS)/tornado/.ready-$(PY) $(SERVERS)/aio/.ready-$(PY) ## real SockJS servers, below .cache
+servers: server-node recipes-node $(SERVERS)/tornado/.ready-$(PY) $(SERVERS)/aio/.ready-$(PY) ## real SockJS servers, below .cache
 
 # Without Node the tests of that server are skipped, and say so; with CI=true they fail.
 server-node:
@@ -115,6 +117,23 @@ $(SERVERS)/node/.ready: $(SERVERS_SRC)/node-packages.txt
 	@echo "Installing the sockjs-node test server"
 	@mkdir -p $(@D)
 	@npm install --silent --no-package-lock --no-audit --no-fund --ignore-scripts --prefix $(@D) $$(grep -v '^#' $<)
+	@touch $@
+
+# What the Node recipes in config/recipes ask for. Their own dependencies are named to pin them; the binary is in the
+# package, so no script has to run.
+RECIPES_NODE := zeromq@6.8.0 cmake-ts@1.0.2 node-addon-api@8.9.2
+
+recipes-node:
+	@if command -v node >/dev/null && command -v npm >/dev/null; then \
+	    $(MAKE) --no-print-directory $(RECIPES)/node/.ready-$(firstword $(RECIPES_NODE)); \
+	else \
+	    echo "make: no node and npm here: the tests of the Node recipes will be skipped"; \
+	fi
+
+$(RECIPES)/node/.ready-$(firstword $(RECIPES_NODE)):
+	@echo "Installing the package of the Node recipes"
+	@mkdir -p $(@D)
+	@npm install --silent --no-package-lock --no-audit --no-fund --ignore-scripts --prefix $(@D) $(RECIPES_NODE)
 	@touch $@
 
 # sockjs-tornado is published as source only. The setuptools that builds it is in its lock, so it comes first.

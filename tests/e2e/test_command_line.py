@@ -206,7 +206,6 @@ def test_all_ports_that_are_taken_are_told_at_once(tmp_path: Path) -> None:
         ('[admin]\nlisten = "127.0.0.1:9180"', "admin.listen"),
         ('mode = "dedicated"', "sessions.chat.tcp[0].mode"),
         ('[defaults]\nproxy = "env"', "defaults.proxy"),
-        ('[[sessions.chat.zmq]]\ntype = "pub"\nendpoint = "tcp://127.0.0.1:9001"', "sessions.chat.zmq"),
     ],
 )
 def test_a_feature_that_is_not_there_is_refused_by_name(line: str, key: str, tmp_path: Path) -> None:
