@@ -1,6 +1,6 @@
 """What a message costs through ZeroMQ: CPU microseconds of the bridge, beside a plain pyzmq loop in the same run.
 
-    python tests/bench/zmq_cost.py [MESSAGES] [ROUNDS]
+    python -m tests.bench.zmq_cost [MESSAGES] [ROUNDS]
 
 From a WebSocket to a `pub` endpoint with one subscriber, and from a `pull` endpoint to the WebSocket. The plain loops
 do the ZeroMQ half only: `send_multipart([topic, data])` and `recv()`, nothing else. Every process stands alone; CPU is
@@ -15,14 +15,16 @@ import tempfile
 from collections.abc import Iterator
 
 import zmq
-from cost import BURST, MESSAGE, cpu_seconds
+from tests.bench.cost import BURST, MESSAGE, cpu_seconds
 
+Socket = zmq.Socket[bytes]
+Context = zmq.Context[Socket]
 DATA = MESSAGE.encode()
 END = b"END"
 UNBOUNDED = 0
 
 
-def plain_pub(context: zmq.Context, port: str, messages: int) -> None:
+def plain_pub(context: Context, port: str, messages: int) -> None:
     pub = context.socket(zmq.PUB)
     pub.setsockopt(zmq.SNDHWM, UNBOUNDED)
     pub.connect(f"tcp://127.0.0.1:{port}")
@@ -33,7 +35,7 @@ def plain_pub(context: zmq.Context, port: str, messages: int) -> None:
     input()
 
 
-def plain_pull(context: zmq.Context, port: str, messages: int) -> None:
+def plain_pull(context: Context, port: str, messages: int) -> None:
     pull = context.socket(zmq.PULL)
     pull.connect(f"tcp://127.0.0.1:{port}")
     for _ in range(messages):
@@ -44,7 +46,7 @@ def plain_pull(context: zmq.Context, port: str, messages: int) -> None:
 
 @contextlib.contextmanager
 def plain(role: str, port: int, messages: int) -> Iterator[subprocess.Popen[str]]:
-    command = [sys.executable, __file__, role, str(port), str(messages)]
+    command = [sys.executable, "-m", "tests.bench.zmq_cost", role, str(port), str(messages)]
     process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     try:
         yield process
@@ -59,7 +61,7 @@ def say(process: subprocess.Popen[str]) -> None:
     process.stdin.flush()
 
 
-def bound(context: zmq.Context, kind: int) -> tuple[zmq.Socket, int]:
+def bound(context: Context, kind: int) -> tuple[Socket, int]:
     peer = context.socket(kind)
     peer.setsockopt(zmq.RCVHWM, UNBOUNDED)
     peer.setsockopt(zmq.SNDHWM, UNBOUNDED)
@@ -68,19 +70,19 @@ def bound(context: zmq.Context, kind: int) -> tuple[zmq.Socket, int]:
     return peer, peer.bind_to_random_port("tcp://127.0.0.1")
 
 
-def count_until(sub: zmq.Socket, word: bytes) -> int:
+def count_until(sub: Socket, word: bytes) -> int:
     received = 0
     while sub.recv_multipart()[1] != word:
         received += 1
     return received
 
 
-def push_all(push: zmq.Socket, messages: int) -> None:
+def push_all(push: Socket, messages: int) -> None:
     for _ in range(messages):
         push.send(DATA)
 
 
-def plain_costs(context: zmq.Context, messages: int) -> tuple[float, float]:
+def plain_costs(context: Context, messages: int) -> tuple[float, float]:
     sub, port = bound(context, zmq.SUB)
     with plain("pub", port, messages) as loop:
         sub.poll(500)
@@ -102,7 +104,7 @@ def plain_costs(context: zmq.Context, messages: int) -> tuple[float, float]:
     return publishing / messages * 1e6, pulling / messages * 1e6
 
 
-def bridge_costs(pid: int, sub: zmq.Socket, push: zmq.Socket, messages: int) -> tuple[float, float]:
+def bridge_costs(pid: int, sub: Socket, push: Socket, messages: int) -> tuple[float, float]:
     before = cpu_seconds(pid)
     push.send(b"go %d" % messages)
     count = count_until(sub, END)
@@ -120,7 +122,7 @@ def bridge_costs(pid: int, sub: zmq.Socket, push: zmq.Socket, messages: int) -> 
 def main(messages: int, rounds: int) -> None:
     context = zmq.Context()
     server = subprocess.Popen(
-        [sys.executable, __file__.replace("zmq_cost", "cost"), "serve"], stdout=subprocess.PIPE, text=True
+        [sys.executable, "-m", "tests.bench.cost", "serve"], stdout=subprocess.PIPE, text=True
     )
     assert server.stdout is not None
     port = server.stdout.readline().strip()

@@ -17,6 +17,7 @@ _ADDRESS = "inproc://zeromq.zap.01"
 _VERSION = b"1.0"
 _REQUEST_FRAMES = 6  # version, id, domain, address, identity, mechanism; then the credentials
 _KEY_BYTES = 32
+_MOST_REFUSED = 1000
 
 
 class Doorkeeper:
@@ -27,6 +28,7 @@ class Doorkeeper:
         self._socket.raw.bind(_ADDRESS)
         self._log = log
         self._allowed: dict[bytes, frozenset[bytes] | None] = {}
+        self._refused: set[tuple[str, str | None]] = set()
 
     def guard(self, domain: str, allow: Collection[bytes] | None) -> None:
         """Tell who may enter a domain: the owners of these public keys (Z85), or without CURVE anybody."""
@@ -75,9 +77,13 @@ class Doorkeeper:
             if key
             else "refused a peer: it does not use CURVE"
         )
+        if len(self._refused) < _MOST_REFUSED:
+            self._refused.add((domain, key))
+        # Each key is worth a line, but whoever knocks can make up any number of them.
+        known = key if (domain, key) in self._refused else "others"
         self._log.repeated(
             event,
-            key=f"{event} {domain} {key}",
+            key=f"{event} {domain} {known}",
             endpoint=domain,
             peer=address,
             public_key=key,

@@ -36,6 +36,7 @@ class Incoming:
         self._takes_topic = takes_topic
         self._log = log
         self._held: list[str] = []
+        self._is_drained = False
         self.invalid_utf8 = 0
         """Messages in which invalid UTF-8 was replaced by U+FFFD."""
 
@@ -63,14 +64,16 @@ class Incoming:
         """Take what libzmq still holds, then read no more; returns how many messages found no room."""
         left, self._held = self._held, []
         self._socket.is_reading = False
+        self._is_drained = False
         for _ in range(_BURSTS_AT_THE_END):
-            pieces = self._read_burst()
-            if not pieces:
+            left = self._offer(left + self._decode(self._read_burst()))
+            if self._is_drained:
                 break
-            left = self._offer(left + self._decode(pieces))
-        return len(self._offer(left))
+        return len(left)
 
     def _offer(self, messages: list[str]) -> list[str]:
+        if not messages:
+            return []
         return messages[self._intake.offer(messages) :]
 
     def _read_burst(self) -> list[bytes]:
@@ -78,15 +81,17 @@ class Incoming:
         pieces: list[bytes] = []
         size_bytes = 0
         try:
-            while len(pieces) < _MESSAGES_AT_ONCE and size_bytes < _BYTES_AT_ONCE:
+            for _ in range(_MESSAGES_AT_ONCE):
                 frame = receive(zmq.NOBLOCK, False)
                 # A Frame knows of `more`; asking the socket for RCVMORE costs as much as another receive.
                 piece = self._rest_of_message(frame) if frame.more else frame.bytes
                 if piece is not None:
                     pieces.append(piece)
                     size_bytes += len(piece)
+                    if size_bytes >= _BYTES_AT_ONCE:
+                        break
         except zmq.Again:
-            pass
+            self._is_drained = True
         return pieces
 
     def _rest_of_message(self, first: zmq.Frame) -> bytes | None:
@@ -104,7 +109,7 @@ class Incoming:
         return None
 
     def _decode(self, pieces: list[bytes]) -> list[str]:
-        if max(map(len, pieces)) > self._max_message_bytes:
+        if pieces and max(map(len, pieces)) > self._max_message_bytes:
             pieces = self._without_oversize(pieces)
         try:
             return list(map(bytes.decode, pieces))

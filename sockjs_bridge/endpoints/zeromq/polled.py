@@ -37,7 +37,7 @@ class PolledSocket:
 
     def look_again(self) -> None:
         """After any use of the socket: plan a look if there is more to do."""
-        if self._next_look is None and self._loop is not None and self._due():
+        if self._next_look is None and not self.raw.closed and self._loop is not None and self._due():
             self._next_look = self._loop.call_soon(self._look)
 
     def close(self, linger_ms: int = 0) -> None:
@@ -55,11 +55,16 @@ class PolledSocket:
         return int(self.raw.getsockopt(zmq.EVENTS)) & wanted
 
     def _look(self) -> None:
-        self._next_look = None
+        # The descriptor may call while a planned look waits for its turn.
+        if self._next_look is not None:
+            self._next_look.cancel()
+            self._next_look = None
+        if self.raw.closed:
+            return
         due = self._due()
         if due & zmq.POLLOUT and self._flush is not None:
             self._flush()
-        if due & zmq.POLLIN and self._receive is not None:
+        if due & zmq.POLLIN and self._receive is not None and not self.raw.closed:
             self._receive()
-        if due and not self.raw.closed:
+        if due:
             self.look_again()

@@ -16,6 +16,9 @@ from sockjs_bridge.endpoints.zeromq.layout import EVENT_TOPIC, Layout
 from sockjs_bridge.endpoints.zeromq.sockets import OpenSocket
 
 _SUBSCRIBE, _UNSUBSCRIBE = 1, 0
+# Subscribers choose what they subscribe to; beyond these bounds only what matches a topic is remembered.
+_MOST_FOREIGN_PREFIXES = 10_000
+_LONGEST_FOREIGN_PREFIX_BYTES = 255
 
 
 class Publisher:
@@ -32,6 +35,7 @@ class Publisher:
     def join(self, endpoint: "PubEndpoint") -> None:
         """A session publishes here."""
         self._endpoints.append(endpoint)
+        self._count()
 
     def start(self) -> None:
         """Begin to hear of subscriptions."""
@@ -52,21 +56,32 @@ class Publisher:
                 message = self.socket.raw.recv_multipart(zmq.NOBLOCK)
                 if len(message) == 1 and message[0]:
                     self._note(message[0][0], message[0][1:])
-        for endpoint in self._endpoints:
-            endpoint.consumers = self._count(endpoint.topic)
+        self._count()
 
     def _note(self, kind: int, prefix: bytes) -> None:
-        if not any((endpoint.topic + EVENT_TOPIC).startswith(prefix) for endpoint in self._endpoints):
-            return  # it matches nothing that is ever sent: no reason to remember it
-        if kind == _SUBSCRIBE:
+        if kind == _SUBSCRIBE and self._may_remember(prefix):
             self._subscriptions[prefix] += 1
         elif kind == _UNSUBSCRIBE and self._subscriptions[prefix] > 1:
             self._subscriptions[prefix] -= 1
         elif kind == _UNSUBSCRIBE:
             del self._subscriptions[prefix]
 
-    def _count(self, topic: bytes) -> int:
-        return sum(count for prefix, count in self._subscriptions.items() if topic.startswith(prefix))
+    def _may_remember(self, prefix: bytes) -> bool:
+        # A session with a topic that it matches may join later.
+        return (
+            prefix in self._subscriptions
+            or any(endpoint.topic.startswith(prefix) for endpoint in self._endpoints)
+            or (
+                len(prefix) <= _LONGEST_FOREIGN_PREFIX_BYTES
+                and len(self._subscriptions) < _MOST_FOREIGN_PREFIXES
+            )
+        )
+
+    def _count(self) -> None:
+        for endpoint in self._endpoints:
+            endpoint.consumers = sum(
+                count for prefix, count in self._subscriptions.items() if endpoint.topic.startswith(prefix)
+            )
 
 
 class PubEndpoint:
