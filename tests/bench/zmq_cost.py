@@ -15,6 +15,7 @@ import tempfile
 from collections.abc import Iterator
 
 import zmq
+
 from tests.bench.cost import BURST, MESSAGE, cpu_seconds
 
 Socket = zmq.Socket[bytes]

@@ -40,12 +40,16 @@ class ZmqEndpoint:
         self._opened = opened
         self._intake = intake
         self._log = log.bind(endpoint=self.name)
-        self.outgoing = outgoing and Outgoing(
-            opened.polled, layout, outgoing, self._set_full, self._report_dropped
-        )
-        self.incoming = max_message_bytes and Incoming(
-            opened.polled, intake, max_message_bytes, self._log, takes_topic=kind == "sub"
-        )
+        self.outgoing: Outgoing | None = None
+        """The way out, where there is one."""
+        self.incoming: Incoming | None = None
+        """The way in, where there is one."""
+        if outgoing is not None:
+            self.outgoing = Outgoing(opened.polled, layout, outgoing, self._set_full, self._report_dropped)
+        if max_message_bytes is not None:
+            self.incoming = Incoming(
+                opened.polled, intake, max_message_bytes, self._log, takes_topic=kind == "sub"
+            )
 
     @property
     def consumers(self) -> int:
