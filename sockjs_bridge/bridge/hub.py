@@ -99,8 +99,7 @@ class Hub:
                 endpoint.cut_overfull()
         reached = False
         for endpoint in self._endpoints:
-            if endpoint.consumers:
-                endpoint.deliver(messages, first_seq)
+            if endpoint.deliver(messages, first_seq):
                 reached = True
         if not reached:
             self.count_dropped(DropReason.NO_CONSUMER, len(messages))

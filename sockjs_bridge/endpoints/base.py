@@ -19,7 +19,7 @@ class Endpoint(Protocol):
 
     @property
     def consumers(self) -> int:
-        """How many programs want what the server sends."""
+        """How many programs, or subscriptions of programs, want what the server sends."""
 
     @property
     def is_holding_back(self) -> bool:
@@ -28,8 +28,11 @@ class Endpoint(Protocol):
     async def start(self) -> None:
         """Begin to accept programs."""
 
-    def deliver(self, messages: list[str], first_seq: int) -> None:
-        """Hand messages from the server to every program, in order; they are number `first_seq` and on."""
+    def deliver(self, messages: list[str], first_seq: int) -> bool:
+        """Hand messages from the server to every program, in order; they are number `first_seq` and on.
+
+        Answers whether there is a program that they are for.
+        """
 
     def receive_change(self, change: StateChange) -> None:
         """The upstream session has opened or ended."""

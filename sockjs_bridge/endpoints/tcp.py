@@ -109,14 +109,17 @@ class TcpListener:
             self._servers.append(await create(lambda: TcpClient(self), sock=sock, backlog=BACKLOG))
         self.log.info(f"listening on {self.name}", framing=self.options.framing.name)
 
-    def deliver(self, messages: list[str], first_seq: int) -> None:
-        """Write messages to every client, encoded once."""
+    def deliver(self, messages: list[str], first_seq: int) -> bool:
+        """Write messages to every client, encoded once; answers whether there is one."""
         del first_seq  # none of these framings has a place for it
+        if not self._writers:
+            return False
         data = self._encode(messages)
         for write in self._writers:
             write(data)
         if self._half_closed:
             self._last_output = asyncio.get_running_loop().time()
+        return True
 
     def receive_change(self, change: StateChange) -> None:
         """These framings have no place for it."""

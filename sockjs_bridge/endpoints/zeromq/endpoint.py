@@ -54,7 +54,7 @@ class ZmqEndpoint:
     @property
     def consumers(self) -> int:
         """1 where there is a way out: its queue takes messages also while nobody is there."""
-        return int(bool(self.outgoing))
+        return int(self.outgoing is not None)
 
     @property
     def is_holding_back(self) -> bool:
@@ -68,10 +68,12 @@ class ZmqEndpoint:
             flush=self.outgoing.flush if self.outgoing else None,
         )
 
-    def deliver(self, messages: list[str], first_seq: int) -> None:
-        """Send messages to programs, or queue them."""
-        if self.outgoing:
-            self.outgoing.deliver(messages, first_seq)
+    def deliver(self, messages: list[str], first_seq: int) -> bool:
+        """Send messages to programs, or queue them; answers whether there is a way out."""
+        if self.outgoing is None:
+            return False
+        self.outgoing.deliver(messages, first_seq)
+        return True
 
     def receive_change(self, change: StateChange) -> None:
         """Tell programs, where the layout has a place for it."""

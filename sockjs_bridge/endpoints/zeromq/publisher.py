@@ -1,12 +1,14 @@
 """pub: one socket for the sessions that share its address, each with a topic of its own.
 
 An XPUB underneath, because it tells of subscriptions: without any, messages have no consumer, and the
-law wants that counted. What libzmq drops for a slow subscriber it tells nobody; `seq` in the meta
+law wants that counted. It tells of the first subscription to a prefix and of the end of the last one.
+With VERBOSER it would tell of each, but the sum cannot be trusted: whoever subscribes twice leaves once.
+And since any peer can take back what another has subscribed to, messages are given to libzmq, which
+knows better, as long as a peer is connected. What libzmq drops for a slow subscriber it tells nobody; `seq` in the meta
 layout shows it.
 """
 
 import contextlib
-from collections import Counter
 
 import zmq
 
@@ -28,9 +30,14 @@ class Publisher:
         self._opened = opened
         self.name = opened.name
         self.socket = opened.polled
-        self._subscriptions: Counter[bytes] = Counter()
+        self._prefixes: set[bytes] = set()
         self._endpoints: list[PubEndpoint] = []
         self._started = False
+
+    @property
+    def peers(self) -> int:
+        """How many peers are connected."""
+        return self._opened.peers
 
     def join(self, endpoint: "PubEndpoint") -> None:
         """A session publishes here."""
@@ -60,28 +67,20 @@ class Publisher:
 
     def _note(self, kind: int, prefix: bytes) -> None:
         if kind == _SUBSCRIBE and self._may_remember(prefix):
-            self._subscriptions[prefix] += 1
-        elif kind == _UNSUBSCRIBE and self._subscriptions[prefix] > 1:
-            self._subscriptions[prefix] -= 1
+            self._prefixes.add(prefix)
         elif kind == _UNSUBSCRIBE:
-            del self._subscriptions[prefix]
+            self._prefixes.discard(prefix)
 
     def _may_remember(self, prefix: bytes) -> bool:
         # A session with a topic that it matches may join later.
-        return (
-            prefix in self._subscriptions
-            or any(endpoint.topic.startswith(prefix) for endpoint in self._endpoints)
-            or (
-                len(prefix) <= _LONGEST_FOREIGN_PREFIX_BYTES
-                and len(self._subscriptions) < _MOST_FOREIGN_PREFIXES
-            )
+        is_short = len(prefix) <= _LONGEST_FOREIGN_PREFIX_BYTES
+        return any(endpoint.topic.startswith(prefix) for endpoint in self._endpoints) or (
+            is_short and len(self._prefixes) < _MOST_FOREIGN_PREFIXES
         )
 
     def _count(self) -> None:
         for endpoint in self._endpoints:
-            endpoint.consumers = sum(
-                count for prefix, count in self._subscriptions.items() if endpoint.topic.startswith(prefix)
-            )
+            endpoint.consumers = sum(endpoint.topic.startswith(prefix) for prefix in self._prefixes)
 
 
 class PubEndpoint:
@@ -94,7 +93,7 @@ class PubEndpoint:
         self.name = f"pub {publisher.name}"
         self.topic = topic.encode()
         self.consumers = 0
-        """Subscriptions that messages of this topic match."""
+        """Different prefixes that somebody has subscribed to and that this topic matches."""
         self.counts = EncodingCounts()
         self.handed_over = 0
         """Messages given to libzmq while somebody had subscribed."""
@@ -106,8 +105,13 @@ class PubEndpoint:
         """Begin to hear of subscriptions."""
         self._publisher.start()
 
-    def deliver(self, messages: list[str], first_seq: int) -> None:
-        """Publish messages. Never blocks: libzmq drops what a slow subscriber cannot take."""
+    def deliver(self, messages: list[str], first_seq: int) -> bool:
+        """Publish messages; answers whether somebody has subscribed to this topic.
+
+        Never blocks: libzmq drops what a slow subscriber cannot take.
+        """
+        if not (self.consumers or self._publisher.peers):
+            return False
         encoded = encode_each(messages, self.counts)
         send, topic, more = self._publisher.socket.raw.send, self.topic, zmq.SNDMORE
         if self._layout.meta:
@@ -119,8 +123,11 @@ class PubEndpoint:
             for data in encoded:
                 send(topic, more)
                 send(data)
-        self.handed_over += len(messages)
         self._publisher.socket.look_again()
+        if not self.consumers:
+            return False
+        self.handed_over += len(messages)
+        return True
 
     def receive_change(self, change: StateChange) -> None:
         """Publish a state change below the topic, where the layout has a place for it."""

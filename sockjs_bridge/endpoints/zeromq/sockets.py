@@ -184,8 +184,6 @@ def _configure(raw: zmq.Socket[bytes], spec: SocketSpec, domain: str) -> None:
         raw.setsockopt(zmq.IPV6, 1)
     if isinstance(spec.address, TcpAddress) or spec.curve is not None:
         raw.setsockopt(zmq.ZAP_DOMAIN, domain.encode())
-    if spec.kind == "pub":
-        raw.setsockopt(zmq.XPUB_VERBOSER, 1)
     if spec.kind == "sub":
         raw.setsockopt(zmq.SUBSCRIBE, spec.topic.encode())
     if spec.curve is not None:

@@ -81,9 +81,11 @@ class FakeEndpoint:
     def is_holding_back(self) -> bool:
         raise NotImplementedError
 
-    def deliver(self, messages: list[str], first_seq: int) -> None:
-        self.delivered += messages
-        self.seqs.append(first_seq)
+    def deliver(self, messages: list[str], first_seq: int) -> bool:
+        if self.consumers:
+            self.delivered += messages
+            self.seqs.append(first_seq)
+        return bool(self.consumers)
 
     def receive_change(self, change: StateChange) -> None:
         self.changes.append(change)

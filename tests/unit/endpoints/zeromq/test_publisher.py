@@ -57,6 +57,7 @@ class FakeOpened:
     def __init__(self) -> None:
         self.name = "tcp://127.0.0.1:5555"
         self.polled = FakePolled()
+        self.peers = 1
         self.receivers: list[Callable[[], None]] = []
         self.closed: list[float] = []
 
@@ -105,10 +106,10 @@ async def test_nobody_has_subscribed_at_first(chat: PubEndpoint) -> None:
     assert chat.consumers == 0
 
 
-async def test_every_subscriber_of_a_topic_is_counted_for_that_topic(
+async def test_every_prefix_that_a_topic_matches_is_counted_for_that_topic(
     opened: FakeOpened, chat: PubEndpoint, news: PubEndpoint
 ) -> None:
-    opened.subscribers_send(b"\x01chat", b"\x01chat", b"\x01news")
+    opened.subscribers_send(b"\x01chat", b"\x01cha", b"\x01news")
     assert (chat.consumers, news.consumers) == (2, 1)
 
 
@@ -124,14 +125,14 @@ async def test_a_subscription_matches_every_topic_that_begins_so(
     assert (chat.consumers, news.consumers) == (0, 0)
 
 
-async def test_one_that_leaves_takes_only_its_own_subscription_along(
+async def test_the_last_that_leaves_takes_only_its_own_prefix_along(
     opened: FakeOpened, chat: PubEndpoint
 ) -> None:
-    opened.subscribers_send(b"\x01chat", b"\x01chat", b"\x01")
-    assert chat.consumers == 3
-    opened.subscribers_send(b"\x00chat")
+    opened.subscribers_send(b"\x01chat", b"\x01")
     assert chat.consumers == 2
-    opened.subscribers_send(b"\x00chat", b"\x00")
+    opened.subscribers_send(b"\x00chat")
+    assert chat.consumers == 1
+    opened.subscribers_send(b"\x00")
     assert chat.consumers == 0
 
 
@@ -160,7 +161,7 @@ async def test_a_session_that_left_and_joins_again_counts_right(
     opened: FakeOpened, publisher: Publisher, chat: PubEndpoint
 ) -> None:
     news = PubEndpoint(publisher, "news", Layout("news", "boot", meta=False))
-    opened.subscribers_send(b"\x01news", b"\x01news")
+    opened.subscribers_send(b"\x01news", b"\x01new")
     await news.stop(0)
     opened.subscribers_send(b"\x00news")
     again = PubEndpoint(publisher, "news", Layout("news", "boot", meta=False))
@@ -171,7 +172,7 @@ async def test_what_subscribers_can_make_us_remember_is_bounded(
     opened: FakeOpened, publisher: Publisher, chat: PubEndpoint
 ) -> None:
     opened.subscribers_send(b"\x01" + b"x" * 256, *[b"\x01%d" % number for number in range(10_001)])
-    assert len(publisher._subscriptions) == 10_000
+    assert len(publisher._prefixes) == 10_000
     opened.subscribers_send(b"\x01cha")  # a topic that there is counts all the same
     assert chat.consumers == 1
 
@@ -187,9 +188,9 @@ async def test_those_who_want_events_alone_are_no_consumers_of_messages(
 async def test_prefixes_are_forgotten_with_their_last_subscriber(
     opened: FakeOpened, publisher: Publisher, chat: PubEndpoint
 ) -> None:
-    opened.subscribers_send(b"\x01ch", b"\x01ch", b"\x00ch", b"\x00ch", b"\x00ch")
+    opened.subscribers_send(b"\x01ch", b"\x00ch", b"\x00ch")
     assert chat.consumers == 0
-    assert not publisher._subscriptions
+    assert not publisher._prefixes
 
 
 @pytest.mark.parametrize(
@@ -206,9 +207,9 @@ async def test_prefixes_are_forgotten_with_their_last_subscriber(
 async def test_other_messages_of_subscribers_are_ignored(
     opened: FakeOpened, publisher: Publisher, chat: PubEndpoint, junk: bytes | list[bytes]
 ) -> None:
-    opened.subscribers_send(b"\x01chat", junk, b"\x01chat")
+    opened.subscribers_send(b"\x01chat", junk, b"\x01cha")
     assert chat.consumers == 2
-    assert publisher._subscriptions == {b"chat": 2}
+    assert publisher._prefixes == {b"chat", b"cha"}
 
 
 # --- start and end ----------------------------------------------------------------------------------------
@@ -251,13 +252,32 @@ async def test_it_never_makes_anybody_wait(opened: FakeOpened, chat: PubEndpoint
 
 
 async def test_plain_messages_come_after_their_topic(opened: FakeOpened, chat: PubEndpoint) -> None:
+    opened.subscribers_send(b"\x01")
     chat.deliver(["a", "", "caf\u00e9"], 1)
     assert opened.polled.raw.sent == [(b"chat", b"a"), (b"chat", b""), (b"chat", "caf\u00e9".encode())]
     assert chat.handed_over == 3
     assert opened.polled.looks == 1
 
 
+async def test_while_nobody_is_connected_nothing_is_sent(opened: FakeOpened, chat: PubEndpoint) -> None:
+    opened.peers = 0
+    assert not chat.deliver(["a"], 1)
+    assert opened.polled.raw.sent == []
+    opened.subscribers_send(b"\x01chat")  # its connection is told of a moment later
+    assert chat.deliver(["b"], 2)
+    assert opened.polled.raw.sent == [(b"chat", b"b")]
+
+
+async def test_a_subscription_that_somebody_else_took_back_is_served_on(
+    opened: FakeOpened, chat: PubEndpoint
+) -> None:
+    opened.subscribers_send(b"\x01chat", b"\x00chat")
+    assert not chat.deliver(["a"], 1)
+    assert opened.polled.raw.sent == [(b"chat", b"a")]
+
+
 async def test_meta_messages_have_a_frame_more(opened: FakeOpened, news: PubEndpoint) -> None:
+    opened.subscribers_send(b"\x01")
     news.receive_change(Connected(3, "websocket"))
     opened.polled.raw.sent.clear()
     news.deliver(["a", "b"], 7)
@@ -276,6 +296,7 @@ async def test_lone_surrogates_become_replacement_characters(opened: FakeOpened,
 
 
 async def test_events_come_under_a_topic_of_their_own(opened: FakeOpened, news: PubEndpoint) -> None:
+    opened.subscribers_send(b"\x01")
     news.receive_change(Connected(1, "websocket"))
     news.deliver(["a"], 1)
     news.receive_change(Disconnected(1, 1, Cause.SERVER_CLOSED, 3000, "Go away!"))
