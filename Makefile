@@ -27,7 +27,7 @@ LOCKED      = $(PIP_INSTALL) --no-deps --require-hashes
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo test lint format types layers unit coverage matrix servers server-node recipes-node \
+.PHONY: help setup demo test lint format types layers unit coverage matrix reference servers server-node recipes-node \
     lock clean python
 
 help: ## list the targets
@@ -99,6 +99,9 @@ coverage: setup servers ## all tests, then the coverage of protocol/, which has 
 
 matrix: setup servers ## run the conformance matrix, write what came out into README.md
 	$(BIN)/python -m tests.conformance.matrix $(PYTEST_ARGS)
+
+reference: setup ## write the reference of the configuration: config/bridge.toml and its part of README.md
+	$(BIN)/python -m tests.unit.config.reference_files
 
 # --- servers of others that the tests run against -------------------------------------------------------------
 
