@@ -62,14 +62,16 @@ class Incoming:
 
     def finish(self) -> int:
         """Take what libzmq still holds, then read no more; returns how many messages found no room."""
-        left, self._held = self._held, []
+        unread, self._held = len(self._offer(self._held)), []
         self._socket.is_reading = False
         self._is_drained = False
         for _ in range(_BURSTS_AT_THE_END):
-            left = self._offer(left + self._decode(self._read_burst()))
+            messages = self._decode(self._read_burst())
+            # In order: once a message found no room, those after it are not offered.
+            unread += len(messages) if unread else len(self._offer(messages))
             if self._is_drained:
                 break
-        return len(left)
+        return unread
 
     def _offer(self, messages: list[str]) -> list[str]:
         if not messages:
