@@ -72,7 +72,7 @@ class Connection:
         self._open_timer: asyncio.TimerHandle | None = None
         self._failure: AttemptFailed | None = None
         self._was_open = False
-        self._leaving = False
+        self._leaving_for: Cause | None = None
         self._closed: SessionClosed | None = None
 
     async def run(self) -> AttemptFailed | SessionClosed:
@@ -96,15 +96,15 @@ class Connection:
             end = await self._transport.wait_closed()
             if end.failure is not None and self._failure is None:
                 self._failure = AttemptFailed(end.failure.obstacle, end.failure.detail, end.failure.status)
-            cause, code = (Cause.STOPPING, NORMAL_CLOSURE) if self._leaving else (end.cause, end.code)
+            cause, code = (self._leaving_for, NORMAL_CLOSURE) if self._leaving_for else (end.cause, end.code)
             self._handle(self._session.receive_closed(cause, code, end.reason))
         finally:
             self._end()
         return self._result()
 
-    def close(self, within: float) -> None:
+    def close(self, within: float, cause: Cause = Cause.STOPPING) -> None:
         """Leave politely: Close frame 1000. `run` returns when it is answered, or after `within` seconds."""
-        self._leaving = True
+        self._leaving_for = cause
         self._session.close()
         self._transport.close(NORMAL_CLOSURE, within)
 
@@ -115,7 +115,9 @@ class Connection:
 
     def receive_frames(self, payloads: list[bytes]) -> None:
         """Frames from the transport, those of one read."""
-        self._liveness.receive_bytes(self._loop.time())
+        now = self._loop.time()
+        self._liveness.receive_bytes(now)
+        self._hub.stats.last_receive_at = now
         self._hub.stats.bytes_received += sum(map(len, payloads))
         if self._debugging:
             self._log.debug("received frames", frames=str(payloads))

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from sockjs_bridge.bridge.outbox import Outbox
@@ -50,6 +50,7 @@ class Hub:
         self.epoch = 0
         self.seq = 0
         self._is_open = False
+        self._transport = ""
         self._clock = clock
         self._log = log
         self._endpoints: list[Endpoint] = []
@@ -76,7 +77,7 @@ class Hub:
         """An upstream session has opened."""
         self.epoch += 1
         self.seq = 0
-        self._is_open = True
+        self._is_open, self._transport = True, transport
         self._announce(Connected(self.epoch, transport))
 
     def end_epoch(self, cause: Cause, code: int, reason: str) -> None:
@@ -88,6 +89,16 @@ class Hub:
     def _announce(self, change: StateChange) -> None:
         for endpoint in self._endpoints:
             endpoint.receive_change(change)
+
+    def exchange(self, endpoints: Sequence[Endpoint]) -> None:
+        """Take these endpoints in place of those there are. New ones hear of the session that is open."""
+        before, self._endpoints = self._endpoints, list(endpoints)
+        for endpoint in before:
+            if endpoint not in self._endpoints:
+                self.unblock(endpoint)
+        for endpoint in self._endpoints:
+            if endpoint not in before and self._is_open:
+                endpoint.receive_change(Connected(self.epoch, self._transport))
 
     def deliver(self, messages: list[str]) -> None:
         """Hand messages from the server to every endpoint that has programs."""

@@ -37,6 +37,10 @@ class Outbox:
         self.messages = 0
         self.size_bytes = 0
 
+    def set_limits(self, max_messages: int, max_bytes: int) -> None:
+        """Take other bounds; what waits already stays."""
+        self._max_messages, self._max_bytes = max_messages, max_bytes
+
     def offer(self, messages: list[str], now: float) -> int:
         """Take as many messages as there is room for, from the front; returns how many.
 

@@ -11,6 +11,8 @@ class SessionStats:
     """Counts since the process started. Bytes are UTF-8 bytes of messages, without framing."""
 
     messages_received: int = 0
+    last_receive_at: float | None = None
+    """When bytes last came from the server, in seconds of the loop's clock."""
     bytes_received: int = 0
     messages_accepted: int = 0
     """Messages from local programs that the bridge took."""

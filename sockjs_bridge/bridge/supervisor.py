@@ -1,11 +1,14 @@
 """Supervisor: keeps one configured session alive by carrying out what its Lifecycle decides."""
 
 import asyncio
+import contextlib
+import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 
 from sockjs_bridge.bridge.connection import Connection, ConnectionLimits
 from sockjs_bridge.bridge.hub import Hub
+from sockjs_bridge.bridge.status import LastClose, LastFailure, UpstreamState, UpstreamStatus
 from sockjs_bridge.errors import Cause, DropReason, Obstacle
 from sockjs_bridge.log import EventLog
 from sockjs_bridge.protocol.events import (
@@ -62,6 +65,8 @@ class Supervisor:
         self._connection: Connection | None = None
         self._opened_at: float | None = None
         self._transport_name = ""
+        self._hurry = asyncio.Event()
+        self.status = UpstreamStatus(since=time.time())
         self._task: asyncio.Task[None] | None = None
 
     @property
@@ -73,6 +78,17 @@ class Supervisor:
     def is_open(self) -> bool:
         """Whether messages can flow."""
         return self._opened_at is not None
+
+    @property
+    def shown_url(self) -> str:
+        """The URL without anything secret."""
+        return self._upstream.shown_url
+
+    def reconnect(self) -> None:
+        """Begin a new session now: end the open one, or cut the waiting for the next try short."""
+        self._hurry.set()
+        if self._connection is not None and self.is_open:
+            self._connection.close(_SHORTEST_CLOSE_SECONDS, Cause.RELOAD)
 
     async def run(self) -> None:
         """Keep the session alive; returns when the Lifecycle gives up or after `stop`."""
@@ -88,10 +104,11 @@ class Supervisor:
                 case AskInfo():
                     command = await self._ask_info(command)
                 case Wait(delay):
-                    await asyncio.sleep(delay)
+                    await self._wait(delay)
                     command = self._upstream.lifecycle.receive(DelayElapsed(), self._loop.time())
                 case GiveUp():
                     self.has_given_up = True
+                    self.status.change(UpstreamState.FAILED, time.time())
                     return
                 case _:
                     raise AssertionError(command)
@@ -112,21 +129,39 @@ class Supervisor:
             await self._until(lambda: not self.is_open, deadline + 2 * _SHORTEST_CLOSE_SECONDS)
         if self._task is not None:
             self._task.cancel()
+        self.status.change(UpstreamState.STOPPED, time.time())
         unsent = self._hub.outbox.messages
         if unsent:
             self._hub.count_dropped(DropReason.STOPPED, unsent)
             self._log.warning("messages could not be sent before the stop", messages=unsent, reason="stopped")
+
+    async def hand_over(self, cause: Cause) -> None:
+        """End the session, if it is open, for another supervisor; what waits in the queue is left to it."""
+        self._stopping = True
+        connection = self._connection
+        if connection is not None and self.is_open:
+            connection.close(_SHORTEST_CLOSE_SECONDS, cause)
+            await self._until(lambda: not self.is_open, self._loop.time() + 2 * _SHORTEST_CLOSE_SECONDS)
+        if self._task is not None:
+            self._task.cancel()
 
     async def _until(self, done: Callable[[], bool], deadline: float) -> None:
         # Polled, because it is only for a drain: nothing else would ever wait for these conditions.
         while not done() and self._loop.time() < deadline:  # noqa: ASYNC110
             await asyncio.sleep(_LOOK_SECONDS)
 
+    async def _wait(self, delay: float) -> None:
+        now = time.time()
+        self.status.change(UpstreamState.WAITING, now, next_try_at=now + delay)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(delay):
+                await self._hurry.wait()
+
     async def _ask_info(self, question: AskInfo) -> LifecycleCommand:
+        self._begin("info")
         answer = await self._upstream.ask_info(question)
         command = self._upstream.lifecycle.receive(answer, self._loop.time())
         if isinstance(answer, AttemptFailed):
-            self._transport_name = "info"
             self._report(answer, command)
         elif answer.info is not None:
             if answer.info.problem:
@@ -136,7 +171,7 @@ class Supervisor:
         return command
 
     async def _attempt(self, command: Connect) -> AttemptFailed | SessionClosed:
-        self._transport_name = command.transport
+        self._begin(command.transport)
         transport = self._upstream.make_transport(command)
         session = Session(framed=command.transport != RAW, by_lines=command.transport in FRAME_PER_LINE)
         log = self._log.bind(transport=command.transport)
@@ -154,6 +189,12 @@ class Supervisor:
             self._connection = None
         return end
 
+    def _begin(self, transport: str) -> None:
+        self._transport_name = transport
+        self._hurry.clear()
+        self.status.transport = transport
+        self.status.change(UpstreamState.CONNECTING, time.time())
+
     def _after_fault(self) -> AttemptFailed | SessionClosed:
         if self.is_open:
             return SessionClosed(Cause.PROTOCOL_VIOLATION, DROPPED, "internal error")
@@ -162,6 +203,7 @@ class Supervisor:
     def _note_opened(self) -> None:
         now = self._loop.time()
         self._opened_at = now
+        self.status.change(UpstreamState.OPEN, time.time())
         self._hub.begin_epoch(self._transport_name)
         self._upstream.lifecycle.receive(SessionOpened(), now)
         self._hub.stats.connects[self._transport_name, "opened"] += 1
@@ -178,7 +220,7 @@ class Supervisor:
     def _report(self, end: AttemptFailed | SessionClosed, next_step: LifecycleCommand) -> None:
         delay = (
             f"; next try in {next_step.delay:.1f} s"
-            if isinstance(next_step, Wait) and not self._stopping
+            if isinstance(next_step, Wait) and not self._stopping and not self._hurry.is_set()
             else ""
         )
         match end:
@@ -186,6 +228,7 @@ class Supervisor:
                 lasted = self._loop.time() - (self._opened_at or 0.0)
                 self._opened_at = None
                 self._hub.end_epoch(cause, code, reason)
+                self.status.last_close = LastClose(cause, code, reason, time.time())
                 self._hub.stats.closes[cause] += 1
                 self._log.info(
                     f"closed{delay}",
@@ -197,6 +240,7 @@ class Supervisor:
                     lasted=round(lasted, 1),
                 )
             case AttemptFailed(obstacle, detail):
+                self.status.last_failure = LastFailure(detail, self._transport_name, time.time())
                 self._hub.stats.connects[self._transport_name, obstacle] += 1
                 self._log.repeated(
                     f"{_FAILING}: {detail}{delay}",

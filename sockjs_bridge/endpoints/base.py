@@ -21,6 +21,9 @@ class Endpoint(Protocol):
     def consumers(self) -> int:
         """How many programs, or subscriptions of programs, want what the server sends."""
 
+    def describe(self) -> dict[str, str | int]:
+        """What an operator wants to know: `type`, `address`, and counts that depend on the type."""
+
     @property
     def is_holding_back(self) -> bool:
         """Whether messages of programs wait for room in the queue."""

@@ -66,6 +66,7 @@ class TcpListener:
         self._budget = budget
         self._encode = options.framing.make_encoder(self.counts)
         self._servers: list[asyncio.Server] = []
+        self._gave_sockets = False
         self._clients: dict[TcpClient, None] = {}
         self._audience: dict[TcpClient, None] = {}
         self._writers: tuple[Callable[[bytes], None], ...] = ()
@@ -95,6 +96,15 @@ class TcpListener:
     def consumers(self) -> int:
         """How many programs want what the server sends."""
         return len(self._writers)
+
+    def describe(self) -> dict[str, str | int]:
+        """What an operator wants to know."""
+        return {
+            "type": "tcp",
+            "address": self.name,
+            "framing": self.options.framing.name,
+            "clients": self.clients,
+        }
 
     @property
     def is_holding_back(self) -> bool:
@@ -149,11 +159,16 @@ class TcpListener:
         )
         client.abort()
 
+    def give_sockets(self) -> list[socket.socket]:
+        """The listening sockets, for another listener in place of this one: who connects meanwhile waits."""
+        self._gave_sockets = True
+        return [sock.dup() for sock in self._sockets]
+
     def stop_accepting(self) -> None:
         """Accept no new client; the others are served on."""
         for server in self._servers:
             server.close()
-        if isinstance(self.options.address, UnixAddress):
+        if not self._gave_sockets and isinstance(self.options.address, UnixAddress):
             unlink_own(self.options.address.path, self._inode)
 
     def stop_intake(self) -> None:

@@ -77,6 +77,9 @@ class FakeEndpoint:
     async def start(self) -> None:
         raise NotImplementedError
 
+    def describe(self) -> dict[str, str | int]:
+        raise NotImplementedError
+
     @property
     def is_holding_back(self) -> bool:
         raise NotImplementedError
