@@ -1,0 +1,1 @@
+"""The admin listener: health, metrics, status, and a page for people."""

@@ -1,0 +1,173 @@
+"""The metrics page. The only module that knows prometheus_client: everything else counts in plain integers."""
+
+from collections.abc import Callable, Iterator
+
+from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from sockjs_bridge.admin.view import DaemonView, SessionView
+
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+_PREFIX = "sockjs_bridge"
+_SESSION = ("session",)
+
+_Samples = Iterator[tuple[tuple[str, ...], float]]
+_GAUGES: tuple[tuple[str, str, Callable[[SessionView], float]], ...] = (
+    ("session_up", "1 while the session is open.", lambda view: float(view.supervisor.is_open)),
+    (
+        "queue_messages",
+        "Messages that wait for the server, those of a request under way included.",
+        lambda view: view.hub.outbox.messages + view.hub.stats.messages_in_flight,
+    ),
+    ("queue_bytes", "Bytes of messages that wait for the server.", lambda view: view.hub.outbox.size_bytes),
+    ("epoch", "How many upstream sessions have opened.", lambda view: view.supervisor.epoch),
+)
+_COUNTERS: tuple[tuple[str, str, Callable[[SessionView], float]], ...] = (
+    (
+        "in_doubt",
+        "Messages written to the server of which nobody knows whether they arrived.",
+        lambda view: view.hub.stats.messages_in_doubt,
+    ),
+    (
+        "accepted_messages",
+        "Messages of local programs that the bridge took.",
+        lambda view: view.hub.stats.messages_accepted,
+    ),
+    (
+        "dropped_frames",
+        "Frames of the server that could not be understood.",
+        lambda view: view.hub.stats.frames_dropped,
+    ),
+)
+
+
+class Metrics:
+    """Reads the counters of the daemon when somebody asks. `clock` is the loop's."""
+
+    def __init__(self, daemon: DaemonView, clock: Callable[[], float]) -> None:
+        self._registry = CollectorRegistry()
+        self._registry.register(_SessionCollector(daemon, clock))
+        ProcessCollector(registry=self._registry)
+
+    def render(self) -> bytes:
+        """The page, in the text format of Prometheus."""
+        return generate_latest(self._registry)
+
+
+class _SessionCollector(Collector):
+    def __init__(self, daemon: DaemonView, clock: Callable[[], float]) -> None:
+        self._daemon = daemon
+        self._clock = clock
+
+    def describe(self) -> list[Metric]:
+        """Nothing: the registry would collect once for the names only."""
+        return []
+
+    def collect(self) -> Iterator[Metric]:
+        for name, text, read in _GAUGES:
+            yield self._gauge(name, text, _SESSION, self._each(read))
+        for name, text, read in _COUNTERS:
+            yield self._counter(name, text, _SESSION, self._each(read))
+        now = self._clock()
+        yield self._gauge(
+            "queue_oldest_seconds",
+            "For how long the oldest waiting message has waited.",
+            _SESSION,
+            self._each(lambda view: view.hub.outbox.oldest_seconds(now)),
+        )
+        yield self._gauge(
+            "last_receive_seconds",
+            "Seconds since anything came from the server.",
+            _SESSION,
+            (
+                ((name,), now - view.hub.stats.last_receive_at)
+                for name, view in self._daemon.bridges.items()
+                if view.hub.stats.last_receive_at is not None
+            ),
+        )
+        yield from self._labelled()
+        yield self._counter(
+            "reloads",
+            "Reloads of the configuration by result.",
+            ("result",),
+            (((result,), count) for result, count in self._daemon.reloads.items()),
+        )
+
+    def _labelled(self) -> Iterator[Metric]:
+        both = (*_SESSION, "direction")
+        yield self._counter("messages", "Messages by direction.", both, self._directions("messages"))
+        yield self._counter(
+            "bytes", "Bytes of messages and frames by direction.", both, self._directions("bytes")
+        )
+        yield self._counter(
+            "connects",
+            "Attempts to connect by transport and result.",
+            (*_SESSION, "transport", "result"),
+            (
+                ((name, transport, str(result)), count)
+                for name, view in self._daemon.bridges.items()
+                for (transport, result), count in view.hub.stats.connects.items()
+            ),
+        )
+        yield self._counter(
+            "closes",
+            "Ends of upstream sessions by cause.",
+            (*_SESSION, "cause"),
+            (
+                ((name, str(cause)), count)
+                for name, view in self._daemon.bridges.items()
+                for cause, count in view.hub.stats.closes.items()
+            ),
+        )
+        yield self._counter(
+            "dropped",
+            "Messages that went nowhere by reason.",
+            (*_SESSION, "reason"),
+            (
+                ((name, str(reason)), count)
+                for name, view in self._daemon.bridges.items()
+                for reason, count in view.hub.stats.dropped.items()
+            ),
+        )
+        listener = (*_SESSION, "listener")
+        yield self._gauge(
+            "clients", "Connected local programs.", listener, self._listeners("clients", "peers")
+        )
+        yield self._gauge(
+            "zmq_subscribers",
+            "Subscriptions that match the topic of a pub endpoint.",
+            listener,
+            self._listeners("subscribers"),
+        )
+
+    def _each(self, read: Callable[[SessionView], float]) -> _Samples:
+        return (((name,), read(view)) for name, view in self._daemon.bridges.items())
+
+    def _directions(self, what: str) -> _Samples:
+        for name, view in self._daemon.bridges.items():
+            yield (name, "from_server"), getattr(view.hub.stats, f"{what}_received")
+            yield (name, "to_server"), getattr(view.hub.stats, f"{what}_sent")
+
+    def _listeners(self, *counts: str) -> _Samples:
+        for name, view in self._daemon.bridges.items():
+            for endpoint in view.endpoints:
+                known = endpoint.describe()
+                for count in counts:
+                    if count in known:
+                        listener = known["address"] if known["type"] == "tcp" else endpoint.name
+                        yield (name, str(listener)), float(known[count])
+
+    @staticmethod
+    def _gauge(name: str, text: str, labels: tuple[str, ...], samples: _Samples) -> Metric:
+        family = GaugeMetricFamily(f"{_PREFIX}_{name}", text, labels=labels)
+        for values, number in samples:
+            family.add_metric(values, number)
+        return family
+
+    @staticmethod
+    def _counter(name: str, text: str, labels: tuple[str, ...], samples: _Samples) -> Metric:
+        family = CounterMetricFamily(f"{_PREFIX}_{name}", text, labels=labels)
+        for values, number in samples:
+            family.add_metric(values, number)
+        return family
