@@ -3,7 +3,7 @@
 import argparse
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
@@ -73,6 +73,7 @@ def _parser() -> argparse.ArgumentParser:
         "demo", help="run a SockJS chat server and the bridge in front of it", allow_abbrev=False
     )
     demo.set_defaults(command=_demo)
+    _add_operating(commands)
     keygen = commands.add_parser(
         "keygen",
         help="make a CURVE key pair for ZeroMQ endpoints",
@@ -82,6 +83,47 @@ def _parser() -> argparse.ArgumentParser:
     keygen.add_argument("file", metavar="FILE", help="where the secret key goes; must not exist yet")
     keygen.set_defaults(command=_keygen)
     return parser
+
+
+def _add_operating(commands: "argparse._SubParsersAction[_Parser]") -> None:
+    from sockjs_bridge import operate
+
+    status = commands.add_parser("status", help="show the sessions of a running bridge", allow_abbrev=False)
+    status.add_argument("--json", action="store_true", help="the whole status document")
+    status.add_argument("--watch", action="store_true", help="again every two seconds, until Ctrl-C")
+    reload = commands.add_parser(
+        "reload", help="let a running bridge load its configuration again", allow_abbrev=False
+    )
+    reconnect = commands.add_parser("reconnect", help="let one session connect anew", allow_abbrev=False)
+    reconnect.add_argument("session", metavar="NAME")
+    healthcheck = commands.add_parser(
+        "healthcheck", help="exit 0 if a running bridge serves programs, else 69", allow_abbrev=False
+    )
+    healthcheck.add_argument("--session", metavar="NAME", help="ask whether this session is open instead")
+    for parser, run in (
+        (status, operate.run_status),
+        (reload, operate.run_reload),
+        (reconnect, operate.run_reconnect),
+        (healthcheck, operate.run_healthcheck),
+    ):
+        _add_config(parser)
+        operate.add_arguments(parser)
+        parser.set_defaults(command=_reporting(run))
+
+
+def _reporting(run: Callable[[argparse.Namespace], int]) -> Callable[[argparse.Namespace], int]:
+    def command(options: argparse.Namespace) -> int:
+        from sockjs_bridge import operate
+
+        try:
+            return run(options)
+        except operate.AdminError as error:
+            print(f"sockjs-bridge {options.name}: {error}", file=sys.stderr)
+            return error.exit_code
+        except KeyboardInterrupt:
+            return EXIT_OK
+
+    return command
 
 
 def _add_config(parser: argparse.ArgumentParser) -> None:
@@ -106,7 +148,7 @@ def _run(options: argparse.Namespace) -> int:
 
     log.configure(config.log.level, config.log.format)
     try:
-        return daemon.run(config)
+        return daemon.run(config, lambda: _load(options))
     except BindError as error:
         raise ConfigError(_labelled(error.problems, options)) from error
 

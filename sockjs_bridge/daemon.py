@@ -1,24 +1,35 @@
 """The daemon: runs every configured session until a signal or a failure ends it, then drains."""
 
 import asyncio
+import contextlib
 import gc
 import os
 import resource
-import secrets
 import signal
+import socket
 import sys
+import time
 from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import NoReturn
 
 import uvloop
 
 from sockjs_bridge import __version__
-from sockjs_bridge.config import Config
-from sockjs_bridge.endpoints.base import ClientBudget, Endpoint
-from sockjs_bridge.errors import DropReason
-from sockjs_bridge.local_sockets import LocalSockets, SessionNames, bind_listeners
-from sockjs_bridge.log import EventLog
-from sockjs_bridge.wiring import Bridge, build
+from sockjs_bridge.admin.server import AdminOptions, AdminServer
+from sockjs_bridge.admin.view import Process, sessions_open
+from sockjs_bridge.config import AdminConfig, Config
+from sockjs_bridge.endpoints.address import parse_listen
+from sockjs_bridge.endpoints.base import ClientBudget
+from sockjs_bridge.endpoints.binding import bind
+from sockjs_bridge.errors import BindError, BridgeError, ConfigError, DropReason
+from sockjs_bridge.fleet import Fleet
+from sockjs_bridge.local_sockets import LocalSockets, bind_listeners
+from sockjs_bridge.log import EventLog, configure
+from sockjs_bridge.reload import make_plan
+from sockjs_bridge.service_manager import ServiceManager
+from sockjs_bridge.wiring import Bridge
 
 EXIT_OK = 0
 EXIT_UNAVAILABLE = 69
@@ -28,25 +39,52 @@ _RESERVED_DESCRIPTORS = 64
 _DESCRIPTORS_PER_SESSION = 4
 # libzmq accepts its peers itself; nobody can refuse one when descriptors run out.
 _DESCRIPTORS_PER_ZMQ_ENDPOINT = 8
-# Of a drain, until then messages are still taken, and until then sent; the rest is for the local clients.
-_INTAKE_SHARE = 0.3
-_UPSTREAM_SHARE = 0.7
-_QUIET_SECONDS = 0.02
 _GC_THRESHOLD = 50_000
+_ADMIN_SOCKET_MODE = 0o600
+_TELL_SECONDS = 1.0
+_STOP_MARGIN_SECONDS = 2.0
 
 
-def run(config: Config) -> int:
+@dataclass(slots=True)
+class Surroundings:
+    """What the daemon has around it beside the programs: all of it may be missing."""
+
+    load: Callable[[], Config] | None = None
+    """Reads the configuration again. Raises ConfigError."""
+    manager: ServiceManager = field(default_factory=lambda: ServiceManager.from_environment({}))
+    admin_sockets: list[socket.socket] = field(default_factory=list)
+
+
+def run(config: Config, load: Callable[[], Config]) -> int:
     """Run the daemon in this process; returns its exit code. Raises BindError."""
-    local = bind_listeners(config, EventLog())
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        return runner.run(serve(config, local))
-
-
-async def serve(config: Config, local: LocalSockets) -> int:
-    """Serve on the running loop until a signal or a failure; returns the exit code."""
+    manager = ServiceManager.from_environment(os.environ)
     log = EventLog()
+    local = bind_listeners(config, log, manager)
+    try:
+        admin_sockets = bind_admin(config.admin)
+    except BindError:
+        local.close()
+        raise
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(serve(config, local, log, Surroundings(load, manager, admin_sockets)))
+
+
+def bind_admin(admin: AdminConfig) -> list[socket.socket]:
+    """Bind the admin listener, if it is on. Raises BindError."""
+    if not admin.listen:
+        return []
+    try:
+        return bind(parse_listen(admin.listen), _ADMIN_SOCKET_MODE)
+    except OSError as error:
+        raise BindError([("admin.listen", str(error))]) from error
+
+
+async def serve(
+    config: Config, local: LocalSockets, log: EventLog, surroundings: Surroundings | None = None
+) -> int:
+    """Serve on the running loop until a signal or a failure; returns the exit code."""
     log.info(f"sockjs-bridge {__version__} starts", pid=os.getpid(), sessions=len(config.sessions))
-    daemon = Daemon(config, local, log)
+    daemon = Daemon(config, local, log, surroundings or Surroundings())
     loop = asyncio.get_running_loop()
     for signal_number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         loop.add_signal_handler(signal_number, daemon.receive_signal, signal_number)
@@ -55,37 +93,55 @@ async def serve(config: Config, local: LocalSockets) -> int:
 
 
 class Daemon:
-    """All bridges of a configuration, and the one decision when to end."""
+    """The one place that decides when to reload and when to end. What the admin listener shows of it."""
 
-    def __init__(self, config: Config, local: LocalSockets, log: EventLog) -> None:
-        self._startup = config.bridge.startup
-        self._drain_timeout = config.bridge.drain_timeout
+    def __init__(
+        self, config: Config, local: LocalSockets, log: EventLog, surroundings: Surroundings | None = None
+    ) -> None:
+        self._config = config
         self._log = log
-        self._local = local
+        self._surroundings = surroundings or Surroundings()
+        self._manager = self._surroundings.manager
         self._loop = asyncio.get_running_loop()
         self._end: asyncio.Future[int] = self._loop.create_future()
+        self._reloading = asyncio.Lock()
+        self._group: asyncio.TaskGroup
         self.listening = asyncio.Event()
         """Set once every endpoint serves programs."""
+        self.reloads: dict[str, int] = {"ok": 0, "failed": 0}
         budget = ClientBudget(_client_limit(config, log))
-        boot = secrets.token_hex(8)
-        self.bridges = {
-            name: build(SessionNames(name, boot), session, local, budget, log)
-            for name, session in config.sessions.items()
-        }
+        self._fleet = Fleet(config, local, budget, self._all_failed, log)
+        self.process = Process(__version__, os.getpid(), self._fleet.boot, time.time())
+        self._admin = self._make_admin(config.admin, self._surroundings.admin_sockets)
+
+    @property
+    def bridges(self) -> Mapping[str, Bridge]:
+        """The sessions by name."""
+        return self._fleet.bridges
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether every listener serves programs; what the servers do does not matter here."""
+        return self.listening.is_set() and not self._end.done()
 
     async def run(self) -> int:
         """Serve until the end, then drain; returns the exit code."""
         async with asyncio.TaskGroup() as group:
-            self._local.start()
-            for endpoint in self._endpoints():
-                await endpoint.start()
+            self._group = group
+            await self._fleet.start(group)
+            if self._admin is not None:
+                await self._admin.start()
             self.listening.set()
-            for bridge in self.bridges.values():
-                group.create_task(self._supervise(bridge))
+            self._manager.notify(READY=1, STATUS=self._summary())
             watch = group.create_task(self._watch_startup())
+            tell = group.create_task(self._tell_manager())
             exit_code = await self._end
             watch.cancel()
-            await self._drain()
+            async with self._reloading:
+                await self._drain()
+            tell.cancel()
+            if self._admin is not None:
+                await self._admin.stop()
         return exit_code
 
     def stop(self, exit_code: int = EXIT_OK) -> None:
@@ -94,32 +150,111 @@ class Daemon:
             self._end.set_result(exit_code)
 
     def receive_signal(self, signal_number: signal.Signals) -> None:
-        """SIGTERM and SIGINT drain, a second SIGINT leaves at once."""
+        """SIGHUP reloads; SIGTERM and SIGINT drain, a second SIGINT leaves at once."""
         if signal_number == signal.SIGHUP:
-            self._log.warning(
-                "SIGHUP: reload is not available in this version; restart to load the configuration"
-            )
+            if not self._end.done():
+                self._group.create_task(self._reload_by_signal())
         elif not self._end.done():
-            self._log.info(f"{signal_number.name}: stopping", drain_timeout=self._drain_timeout)
+            self._log.info(f"{signal_number.name}: stopping", drain_timeout=self._config.bridge.drain_timeout)
             self.stop()
         elif signal_number == signal.SIGINT:
             self._leave_at_once()
 
-    async def _supervise(self, bridge: Bridge) -> None:
-        await bridge.supervisor.run()
-        if all(other.supervisor.has_given_up for other in self.bridges.values()):
-            self._log.error("every session has failed")
-            self.stop(EXIT_UNAVAILABLE)
+    async def reload(self) -> list[str]:
+        """Load the configuration again and change over to it: all of it, or nothing.
+
+        Returns what changed, a line each. Raises ConfigError with every problem; then nothing has changed.
+        """
+        async with self._reloading:
+            self._manager.reloading()
+            try:
+                lines = await self._change_over()
+            except BridgeError as error:
+                self.reloads["failed"] += 1
+                self._log.error("reload failed, nothing has changed", problems=str(error))
+                raise
+            finally:
+                self._manager.notify(READY=1)
+        self.reloads["ok"] += 1
+        self._log.info("reloaded", changes="; ".join(lines) or "none")
+        return lines
+
+    async def _change_over(self) -> list[str]:
+        if self._surroundings.load is None or self._end.done():
+            raise ConfigError(["there is nothing to reload"])
+        config = await asyncio.to_thread(self._surroundings.load)
+        running = {name: bridge.config for name, bridge in self._fleet.bridges.items()}
+        plan = make_plan(self._config, running, config)
+        admin_changed = config.admin != self._config.admin
+        try:
+            admin_sockets = self._new_admin_sockets(config.admin) if admin_changed else []
+            try:
+                await self._fleet.apply(config, plan, config.bridge.drain_timeout)
+            except BindError:
+                for sock in admin_sockets:
+                    sock.close()
+                raise
+        except BindError as error:
+            raise ConfigError([f"{where}: {what}" for where, what in error.problems]) from error
+        if config.log != self._config.log:
+            configure(config.log.level, config.log.format)
+        self._config = config
+        if admin_changed:
+            await self._exchange_admin(config.admin, admin_sockets)
+        return plan.lines
+
+    async def _reload_by_signal(self) -> None:
+        with contextlib.suppress(BridgeError):  # it is in the log
+            await self.reload()
+
+    def _make_admin(self, admin: AdminConfig, sockets: list[socket.socket]) -> AdminServer | None:
+        if not sockets:
+            return None
+        options = AdminOptions(admin.allowed_hosts, admin.token)
+        return AdminServer(options, sockets, self, self._log)
+
+    def _new_admin_sockets(self, admin: AdminConfig) -> list[socket.socket]:
+        if self._admin is not None and admin.listen == self._config.admin.listen:
+            return self._admin.give_sockets()
+        return bind_admin(admin)
+
+    async def _exchange_admin(self, admin: AdminConfig, sockets: list[socket.socket]) -> None:
+        before, self._admin = self._admin, self._make_admin(admin, sockets)
+        if self._admin is not None:
+            await self._admin.start()
+        if before is not None:
+            # It may be answering the request that made us reload.
+            self._group.create_task(before.stop())
+
+    def _all_failed(self) -> None:
+        self._log.error("every session has failed")
+        self.stop(EXIT_UNAVAILABLE)
 
     async def _watch_startup(self) -> None:
         """With `startup = "fail"`, a session that does not open in its first round ends everything."""
-        if self._startup != "fail":
+        if self._config.bridge.startup != "fail":
             return
-        for bridge in self.bridges.values():
+        for bridge in list(self._fleet.bridges.values()):
             failure = await bridge.supervisor.first_round
             if failure is not None:
                 self._log.error(f'session {bridge.supervisor.name} did not open, and startup is "fail"')
                 self.stop(EXIT_UNAVAILABLE)
+
+    async def _tell_manager(self) -> None:
+        """Tell the service manager how many sessions are open, and that the loop turns."""
+        told = self._summary()
+        interval = min(_TELL_SECONDS, self._manager.watchdog_seconds or _TELL_SECONDS)
+        while True:
+            await asyncio.sleep(interval)
+            if self._manager.watchdog_seconds is not None:
+                self._manager.notify(WATCHDOG=1)
+            if self._summary() != told:
+                told = self._summary()
+                self._manager.notify(STATUS=told)
+
+    def _summary(self) -> str:
+        is_open, of_all = sessions_open(self)
+        return f"{is_open}/{of_all} sessions open"
 
     def _leave_at_once(self) -> NoReturn:
         self._log.warning("second SIGINT: leaving at once")
@@ -127,36 +262,11 @@ class Daemon:
         os._exit(_EXIT_INTERRUPTED)
 
     async def _drain(self) -> None:
-        start, limit = self._loop.time(), self._drain_timeout
-        endpoints = self._endpoints()
-        for endpoint in endpoints:
-            endpoint.stop_accepting()
-        await self._take_what_is_written(endpoints, start + limit * _INTAKE_SHARE)
-        for endpoint in endpoints:
-            endpoint.stop_intake()
-        upstream_deadline = start + limit * _UPSTREAM_SHARE
-        await asyncio.gather(*[bridge.supervisor.stop(upstream_deadline) for bridge in self.bridges.values()])
-        await asyncio.gather(*[endpoint.stop(start + limit) for endpoint in endpoints])
-        await self._local.stop()
-        self._report_totals(self._loop.time() - start)
-
-    def _endpoints(self) -> list[Endpoint]:
-        return [endpoint for bridge in self.bridges.values() for endpoint in bridge.endpoints]
-
-    async def _take_what_is_written(self, endpoints: list[Endpoint], deadline: float) -> None:
-        """Take what programs wrote before the stop: it is in the kernel, or held back by a full queue."""
-        accepted = -1
-        while self._loop.time() < deadline:
-            before, accepted = (
-                accepted,
-                sum(each.hub.stats.messages_accepted for each in self.bridges.values()),
-            )
-            if accepted == before and not any(endpoint.is_holding_back for endpoint in endpoints):
-                return
-            await asyncio.sleep(min(_QUIET_SECONDS, deadline - self._loop.time()))
-
-    def _report_totals(self, seconds: float) -> None:
-        stats = [bridge.hub.stats for bridge in self.bridges.values()]
+        limit = self._config.bridge.drain_timeout
+        extension = int((limit + _STOP_MARGIN_SECONDS) * 1_000_000)
+        self._manager.notify(STOPPING=1, STATUS="draining", EXTEND_TIMEOUT_USEC=extension)
+        seconds = await self._fleet.drain(limit)
+        stats = [bridge.hub.stats for bridge in self._fleet.bridges.values()]
         dropped = sum([each.dropped for each in stats], Counter[DropReason]())
         self._log.info(
             "stopped",

@@ -39,7 +39,7 @@ async def _serve() -> int:
             print(f"sockjs-bridge demo: {error.problems[0][1]}", file=sys.stderr)
             return EXIT_PORT_TAKEN
         _say_what_to_do(server_port)
-        return await daemon.serve(config, local)
+        return await daemon.serve(config, local, log.EventLog())
 
 
 @asynccontextmanager

@@ -1,13 +1,12 @@
 """The local side of the configuration: binds every listener, and makes the endpoints of each session."""
 
 import socket
-from collections import Counter
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from sockjs_bridge.config import Config, SessionConfig
 from sockjs_bridge.config import TcpListener as TcpConfig
 from sockjs_bridge.config.listeners import ZmqEndpoint as ZmqConfig
+from sockjs_bridge.endpoints.address import ActivatedSocket
 from sockjs_bridge.endpoints.base import ClientBudget, Endpoint, Intake
 from sockjs_bridge.endpoints.binding import bind
 from sockjs_bridge.endpoints.framing import FRAMINGS
@@ -31,35 +30,11 @@ from sockjs_bridge.endpoints.zeromq.sockets import (
 )
 from sockjs_bridge.errors import BindError
 from sockjs_bridge.log import EventLog
+from sockjs_bridge.service_manager import ServiceManager
 
-_Place = tuple[str, int]
-"""The name of a session and the place in its array of listeners."""
-
-
-@dataclass(frozen=True, slots=True)
-class LocalSockets:
-    """The sockets of every listener, bound or connected; nothing is accepted or read yet."""
-
-    tcp: dict[_Place, list[socket.socket]] = field(default_factory=dict)
-    zmq: dict[_Place, OpenSocket | Publisher] = field(default_factory=dict)
-    zmq_sockets: ZmqSockets | None = None
-
-    def start(self) -> None:
-        """Begin to let peers in, on the running loop."""
-        if self.zmq_sockets is not None:
-            self.zmq_sockets.start()
-
-    def close(self) -> None:
-        """Close everything at once."""
-        for sock in (sock for sockets in self.tcp.values() for sock in sockets):
-            sock.close()
-        if self.zmq_sockets is not None:
-            self.zmq_sockets.close()
-
-    async def stop(self) -> None:
-        """After the endpoints have stopped: wait for what is still on its way out."""
-        if self.zmq_sockets is not None:
-            await self.zmq_sockets.stop()
+ListenerConfig = TcpConfig | ZmqConfig
+OpenListener = list[socket.socket] | OpenSocket | Publisher
+"""The sockets of one listener: of TCP there may be several, a publisher may serve several sessions."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,112 +45,155 @@ class SessionNames:
     boot: str
 
 
-def bind_listeners(config: Config, log: EventLog) -> LocalSockets:
+class LocalSockets:
+    """Opens the sockets of listeners. Nothing is accepted or read before endpoints are made of them."""
+
+    def __init__(self, log: EventLog, manager: ServiceManager | None = None) -> None:
+        self.opened: dict[str, list[OpenListener]] = {}
+        """The sockets of each session, in the order of `listeners_of`."""
+        self._log = log
+        self._manager = manager
+        self._zmq: ZmqSockets | None = None
+        self._publishers: dict[str, Publisher] = {}
+        self._is_started = False
+
+    def open(self, session: str, listener: ListenerConfig, where: str) -> OpenListener:
+        """Bind or connect one listener; `where` is its key path. Raises BindError."""
+        if isinstance(listener, TcpConfig):
+            try:
+                return self._bind_stream(listener)
+            except OSError as error:
+                raise BindError([(f"{where}.listen", str(error))]) from error
+        publisher = self._publishers.get(listener.endpoint)
+        if publisher is not None and not publisher.is_closed and _may_share(listener):
+            return publisher
+        try:
+            spec = _spec(session, listener)
+        except (OSError, ValueError) as error:
+            raise BindError([_key_problem(listener, where, error)]) from error
+        log = self._log.bind(session=session)
+        _warn_of_open_key(listener, log)
+        try:
+            opened = self._zmq_sockets().open(spec, log)
+        except OSError as error:
+            raise BindError([(f"{where}.endpoint", str(error))]) from error
+        if listener.type != "pub":
+            return opened
+        publisher = Publisher(opened)
+        if _may_share(listener):
+            self._publishers[listener.endpoint] = publisher
+        return publisher
+
+    def _bind_stream(self, listener: TcpConfig) -> list[socket.socket]:
+        if isinstance(listener.address, ActivatedSocket) and self._manager is not None:
+            return self._manager.sockets(listener.address.name)
+        return bind(listener.address, int(listener.socket_mode, 8))
+
+    def start(self) -> None:
+        """Begin to let peers in, on the running loop."""
+        self._is_started = True
+        if self._zmq is not None:
+            self._zmq.start()
+
+    def close(self) -> None:
+        """Close everything at once, before it was started."""
+        for opened in [each for session in self.opened.values() for each in session]:
+            close_listener(opened)
+        if self._zmq is not None:
+            self._zmq.close()
+
+    async def stop(self) -> None:
+        """After the endpoints have stopped: wait for what is still on its way out."""
+        if self._zmq is not None:
+            await self._zmq.stop()
+
+    def _zmq_sockets(self) -> ZmqSockets:
+        if self._zmq is None:
+            self._zmq = ZmqSockets(self._log)
+            if self._is_started:
+                self._zmq.start()
+        return self._zmq
+
+
+def close_listener(opened: OpenListener) -> None:
+    """Close the sockets of a listener of which no endpoint was made."""
+    if isinstance(opened, OpenSocket):
+        opened.close()
+    elif isinstance(opened, Publisher):
+        opened.close_unused()
+    else:
+        for sock in opened:
+            sock.close()
+
+
+def bind_listeners(config: Config, log: EventLog, manager: ServiceManager | None = None) -> LocalSockets:
     """Bind every listener of the configuration. Raises BindError with all that failed; then none is bound."""
-    uses_zmq = any(session.zmq for session in config.sessions.values())
-    zmq_sockets = ZmqSockets(log) if uses_zmq else None
-    local = LocalSockets(zmq_sockets=zmq_sockets)
-    problems = list(_bind_tcp(config, local))
-    if zmq_sockets is not None:
-        problems += _open_zmq(config, local.zmq, zmq_sockets, log)
+    local = LocalSockets(log, manager)
+    problems: list[tuple[str, str]] = []
+    for name, session in config.sessions.items():
+        opened = local.opened.setdefault(name, [])
+        for place, listener in listeners_of(session):
+            try:
+                opened.append(local.open(name, listener, f"sessions.{name}.{place}"))
+            except BindError as error:
+                problems += error.problems
     if problems:
         local.close()
         raise BindError(problems)
     return local
 
 
+def listeners_of(session: SessionConfig) -> list[tuple[str, ListenerConfig]]:
+    """All listeners of a session with their places, such as `tcp[0]`."""
+    tcp = [(f"tcp[{index}]", listener) for index, listener in enumerate(session.tcp)]
+    return [*tcp, *[(f"zmq[{index}]", endpoint) for index, endpoint in enumerate(session.zmq)]]
+
+
 def key_problems(config: Config) -> list[tuple[str, str]]:
     """Every file of a CURVE key that cannot be used, as (key path, what is wrong)."""
     problems = []
-    for name, index, endpoint in _zmq_endpoints(config):
-        try:
-            _curve(endpoint)
-        except (OSError, ValueError) as error:
-            problems.append((_key_path(name, index), _key_problem(endpoint, error)))
+    for name, session in config.sessions.items():
+        for index, listener in enumerate(session.zmq):
+            try:
+                _curve(listener)
+            except (OSError, ValueError) as error:
+                problems.append(_key_problem(listener, f"sessions.{name}.zmq[{index}]", error))
     return problems
 
 
-def make_endpoints(
+def make_endpoint(
     names: SessionNames,
     config: SessionConfig,
-    local: LocalSockets,
+    listener: ListenerConfig,
+    opened: OpenListener,
     intake: Intake,
     budget: ClientBudget,
     log: EventLog,
-) -> tuple[Endpoint, ...]:
-    """Make the endpoints of one session, in the order of the configuration. Needs a running loop."""
-    endpoints: list[Endpoint] = [
-        TcpListener(_tcp_options(tcp), local.tcp[names.session, index], intake, budget, log)
-        for index, tcp in enumerate(config.tcp)
-    ]
-    for index, zmq in enumerate(config.zmq):
-        layout = Layout(names.session, names.boot, meta=zmq.layout == "meta")
-        opened = local.zmq[names.session, index]
-        if isinstance(opened, Publisher):
-            endpoints.append(PubEndpoint(opened, _topic(names.session, zmq), layout))
-        else:
-            limits = OutgoingLimits(zmq.hwm, zmq.overflow == "pause")
-            endpoints.append(
-                ZmqEndpoint(
-                    opened,
-                    intake,
-                    layout,
-                    outgoing=limits if zmq.type in {"push", "dealer"} else None,
-                    max_message_bytes=(
-                        min(MAX_MESSAGE_BYTES, config.queue.max_bytes) if zmq.type != "push" else None
-                    ),
-                    log=log,
-                )
-            )
-    return tuple(endpoints)
-
-
-def _bind_tcp(config: Config, local: LocalSockets) -> Iterator[tuple[str, str]]:
-    for name, session in config.sessions.items():
-        for index, listener in enumerate(session.tcp):
-            try:
-                local.tcp[name, index] = bind(listener.address, int(listener.socket_mode, 8))
-            except OSError as error:
-                yield f"sessions.{name}.tcp[{index}].listen", str(error)
-
-
-def _open_zmq(
-    config: Config, opened: dict[_Place, OpenSocket | Publisher], sockets: ZmqSockets, log: EventLog
-) -> Iterator[tuple[str, str]]:
-    publishers: dict[str, Publisher] = {}
-    sharing = Counter(endpoint.endpoint for _, _, endpoint in _zmq_endpoints(config) if _may_share(endpoint))
-    for name, index, endpoint in _zmq_endpoints(config):
-        if endpoint.endpoint in publishers and _may_share(endpoint):
-            opened[name, index] = publishers[endpoint.endpoint]
-            continue
-        where = f"sessions.{name}.zmq[{index}]"
-        session_log = log.bind(session=name)
-        try:
-            spec = _spec(name, endpoint)
-        except (OSError, ValueError) as error:
-            yield _key_path(name, index), _key_problem(endpoint, error)
-            continue
-        _warn_of_open_key(endpoint, session_log)
-        is_shared = _may_share(endpoint) and sharing[endpoint.endpoint] > 1
-        try:
-            new = sockets.open(spec, where, log if is_shared else session_log)
-        except OSError as error:
-            yield f"{where}.endpoint", str(error)
-            continue
-        opened[name, index] = new
-        if endpoint.type == "pub":
-            opened[name, index] = publishers[endpoint.endpoint] = Publisher(new)
+) -> Endpoint:
+    """Make one endpoint of a session from its open sockets. Needs a running loop."""
+    if isinstance(listener, TcpConfig):
+        assert isinstance(opened, list)  # noqa: S101  # both come from the same entry of listeners_of
+        return TcpListener(_tcp_options(listener), opened, intake, budget, log)
+    layout = Layout(names.session, names.boot, meta=listener.layout == "meta")
+    if isinstance(opened, Publisher):
+        return PubEndpoint(opened, _topic(names.session, listener), layout)
+    assert isinstance(opened, OpenSocket)  # noqa: S101  # as above
+    limits = OutgoingLimits(listener.hwm, pauses=listener.overflow == "pause")
+    return ZmqEndpoint(
+        opened,
+        intake,
+        layout,
+        outgoing=limits if listener.type in {"push", "dealer"} else None,
+        max_message_bytes=(
+            min(MAX_MESSAGE_BYTES, config.queue.max_bytes) if listener.type != "push" else None
+        ),
+        log=log,
+    )
 
 
 def _may_share(endpoint: ZmqConfig) -> bool:
     """Whether another session may publish through the same socket. Every port 0 is a port of its own."""
     return endpoint.type == "pub" and endpoint.bind and not endpoint.endpoint.endswith((":0", ":*"))
-
-
-def _zmq_endpoints(config: Config) -> Iterator[tuple[str, int, ZmqConfig]]:
-    for name, session in config.sessions.items():
-        for index, endpoint in enumerate(session.zmq):
-            yield name, index, endpoint
 
 
 def _spec(session: str, config: ZmqConfig) -> SocketSpec:
@@ -208,13 +226,9 @@ def _curve(config: ZmqConfig) -> CurveServer | CurveClient | None:
     return CurveServer(secret_key, frozenset(key.encode() for key in curve.allow or ()))
 
 
-def _key_path(session: str, index: int) -> str:
-    return f"sessions.{session}.zmq[{index}].curve.secret_key_file"
-
-
-def _key_problem(config: ZmqConfig, error: OSError | ValueError) -> str:
+def _key_problem(listener: ZmqConfig, where: str, error: OSError | ValueError) -> tuple[str, str]:
     text = error.strerror.lower() if isinstance(error, OSError) and error.strerror else str(error)
-    return f"{config.curve.secret_key_file}: {text}"
+    return f"{where}.curve.secret_key_file", f"{listener.curve.secret_key_file}: {text}"
 
 
 def _warn_of_open_key(config: ZmqConfig, log: EventLog) -> None:

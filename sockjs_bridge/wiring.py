@@ -4,6 +4,7 @@ import asyncio
 import secrets
 import ssl
 import string
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from random import SystemRandom
@@ -18,7 +19,13 @@ from sockjs_bridge.bridge.stats import SessionStats
 from sockjs_bridge.bridge.supervisor import RAW, Supervisor, Upstream
 from sockjs_bridge.config import SessionConfig
 from sockjs_bridge.endpoints.base import ClientBudget, Endpoint
-from sockjs_bridge.local_sockets import LocalSockets, SessionNames, make_endpoints
+from sockjs_bridge.local_sockets import (
+    ListenerConfig,
+    OpenListener,
+    SessionNames,
+    listeners_of,
+    make_endpoint,
+)
 from sockjs_bridge.log import EventLog
 from sockjs_bridge.protocol.events import Connect
 from sockjs_bridge.protocol.lifecycle import Lifecycle, ReconnectPolicy
@@ -36,26 +43,49 @@ _ID_LENGTH = 20
 _SERVER_IDS = 1000
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Bridge:
-    """One configured session with everything that belongs to it."""
+    """One configured session with everything that belongs to it. A reload exchanges parts of it."""
 
+    names: SessionNames
+    config: SessionConfig
     hub: Hub
     supervisor: Supervisor
-    endpoints: tuple[Endpoint, ...]
+    log: EventLog
+
+    @property
+    def endpoints(self) -> tuple[Endpoint, ...]:
+        """The local side, in the order of the configuration."""
+        return self.hub.endpoints
+
+    def make_endpoint(self, listener: ListenerConfig, opened: OpenListener, budget: ClientBudget) -> Endpoint:
+        """Make an endpoint of open sockets; it is neither started nor joined to the session."""
+        return make_endpoint(self.names, self.config, listener, opened, self.hub, budget, self.log)
 
 
 def build(
-    names: SessionNames, config: SessionConfig, local: LocalSockets, budget: ClientBudget, log: EventLog
+    names: SessionNames,
+    config: SessionConfig,
+    opened: Sequence[OpenListener],
+    budget: ClientBudget,
+    log: EventLog,
 ) -> Bridge:
-    """Make the objects of one session. Needs a running loop; nothing connects or accepts yet."""
+    """Make the objects of one session. Needs a running loop; nothing connects or accepts yet.
+
+    `opened` are the sockets of its listeners, in the order of `listeners_of`.
+    """
     log = log.bind(session=names.session)
     outbox = Outbox(config.queue.max_messages, config.queue.max_bytes)
     hub = Hub(outbox, SessionStats(), asyncio.get_running_loop().time, log)
-    endpoints = make_endpoints(names, config, local, hub, budget, log)
-    for endpoint in endpoints:
-        hub.add(endpoint)
-    return Bridge(hub, Supervisor(_upstream(names.session, config, log), hub, log), endpoints)
+    bridge = Bridge(names, config, hub, make_supervisor(names.session, config, hub, log), log)
+    for (_, listener), sockets in zip(listeners_of(config), opened, strict=True):
+        hub.add(bridge.make_endpoint(listener, sockets, budget))
+    return bridge
+
+
+def make_supervisor(name: str, config: SessionConfig, hub: Hub, log: EventLog) -> Supervisor:
+    """Make the upstream side of a session."""
+    return Supervisor(_upstream(name, config, log), hub, log)
 
 
 def _upstream(name: str, config: SessionConfig, log: EventLog) -> Upstream:

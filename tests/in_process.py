@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from sockjs_bridge.config import load
-from sockjs_bridge.daemon import Daemon
+from sockjs_bridge.daemon import Daemon, Surroundings, bind_admin
 from sockjs_bridge.endpoints.tcp import TcpListener
 from sockjs_bridge.local_sockets import bind_listeners
 from sockjs_bridge.log import EventLog
@@ -36,8 +36,10 @@ def one_session(url: str, session: str = "", listener: str = "") -> str:
 class Running:
     """A daemon that runs, with its only session `chat` at hand."""
 
-    def __init__(self, daemon: Daemon) -> None:
+    def __init__(self, daemon: Daemon, file: Path) -> None:
         self.daemon = daemon
+        self.file = file
+        """The configuration, read again by a reload."""
         self._programs: list[Program] = []
 
     @property
@@ -56,6 +58,12 @@ class Running:
         endpoint = self.daemon.bridges[session].endpoints[index]
         assert isinstance(endpoint, TcpListener)
         return endpoint
+
+    def admin_port(self) -> int:
+        """The TCP port of the admin listener."""
+        admin = self.daemon._admin
+        assert admin is not None
+        return int(admin._sockets[0].getsockname()[1])
 
     async def client(self, listener: int = 0, session: str = "chat") -> "Program":
         """A local program, connected and known to the listener."""
@@ -113,8 +121,10 @@ async def running(toml: str, tmp_path: Path) -> AsyncIterator[Running]:
     file.write_text(toml)
     config = load(file, {})
     log = EventLog()
-    daemon = Daemon(config, bind_listeners(config, log), log)
-    bridge = Running(daemon)
+    local = bind_listeners(config, log)
+    around = Surroundings(load=lambda: load(file, {}), admin_sockets=bind_admin(config.admin))
+    daemon = Daemon(config, local, log, around)
+    bridge = Running(daemon, file)
     task = asyncio.create_task(daemon.run())
     try:
         await daemon.listening.wait()

@@ -18,16 +18,8 @@ Limit = tuple[object, ...] | Callable[[Any], bool]
 """The values that work (the first is what the program does anyway), or a test of a value."""
 
 
-def _bound_by_us(listen: str) -> bool:
-    return not listen.startswith("systemd:")
-
-
 # `*` is any table or array element; `session` is each session and [defaults].
 LIMITS: Mapping[str, Limit] = {
-    "admin.listen": ("",),
-    "admin.allowed_hosts": ((),),
-    "admin.allow_remote": (False,),
-    "admin.token": ("",),
     "session.proxy": ("",),
     "session.tls.ca": ("",),
     "session.tls.cert": ("",),
@@ -42,7 +34,6 @@ LIMITS: Mapping[str, Limit] = {
     "session.on_connect": ((),),
     "session.relogin_on": ((),),
     "session.keepalive": ((),),
-    "session.tcp.*.listen": _bound_by_us,
     "session.tcp.*.framing": ("lines", "json", "nul", "netstring", "length32"),
     "session.tcp.*.mode": ("shared",),
     "session.tcp.*.slow_client": ("pause",),

@@ -206,7 +206,6 @@ def test_all_ports_that_are_taken_are_told_at_once(tmp_path: Path) -> None:
     ("line", "key"),
     [
         ('[sessions.chat.queue]\nspool = "chat.db"', "sessions.chat.queue.spool"),
-        ('[admin]\nlisten = "127.0.0.1:9180"', "admin.listen"),
         ('mode = "dedicated"', "sessions.chat.tcp[0].mode"),
         ('[defaults]\nproxy = "env"', "defaults.proxy"),
     ],

@@ -84,7 +84,7 @@ class Doorkeeper:
         self._log.repeated(
             event,
             key=f"{event} {domain} {known}",
-            endpoint=domain,
+            endpoint=domain.partition(": ")[2] or domain,
             peer=address,
             public_key=key,
             mechanism=None if key else mechanism.decode(errors="replace"),

@@ -56,6 +56,17 @@ class ZmqEndpoint:
         """1 where there is a way out: its queue takes messages also while nobody is there."""
         return int(self.outgoing is not None)
 
+    def describe(self) -> dict[str, str | int]:
+        """What an operator wants to know."""
+        known: dict[str, str | int] = {
+            "type": self._opened.spec.kind,
+            "address": self._opened.name,
+            "peers": self._opened.peers,
+        }
+        if self.outgoing:
+            known |= {"waiting": self.outgoing.waiting, "handed_over": self.outgoing.handed_over}
+        return known
+
     @property
     def is_holding_back(self) -> bool:
         """Whether messages of programs wait for room in the queue."""

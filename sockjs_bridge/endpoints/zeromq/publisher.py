@@ -39,6 +39,16 @@ class Publisher:
         """How many peers are connected."""
         return self._opened.peers
 
+    @property
+    def is_closed(self) -> bool:
+        """Whether the last of its topics has left."""
+        return self.socket.raw.closed
+
+    def close_unused(self) -> None:
+        """Close, unless a session publishes here."""
+        if not self._endpoints:
+            self._opened.close()
+
     def join(self, endpoint: "PubEndpoint") -> None:
         """A session publishes here."""
         self._endpoints.append(endpoint)
@@ -100,6 +110,16 @@ class PubEndpoint:
         self._publisher = publisher
         self._layout = layout
         publisher.join(self)
+
+    def describe(self) -> dict[str, str | int]:
+        """What an operator wants to know."""
+        return {
+            "type": "pub",
+            "address": self._publisher.name,
+            "topic": self.topic.decode(),
+            "subscribers": self._publisher.peers if self.consumers else 0,
+            "handed_over": self.handed_over,
+        }
 
     async def start(self) -> None:
         """Begin to hear of subscriptions."""

@@ -136,9 +136,13 @@ class ZmqSockets:
         # Before any socket is bound: a peer that nobody is asked about would be let in.
         self._doorkeeper = Doorkeeper(self._context, log)
         self._open: list[OpenSocket] = []
+        self._opened_so_far = 0
+        self._is_started = False
 
-    def open(self, spec: SocketSpec, domain: str, log: EventLog) -> OpenSocket:
-        """Open a socket; `domain` names it to the doorkeeper and in logs. Raises OSError."""
+    def open(self, spec: SocketSpec, log: EventLog) -> OpenSocket:
+        """Open a socket. Raises OSError."""
+        self._opened_so_far += 1
+        domain = f"{self._opened_so_far}: {spec.kind} {spec}"
         opened = OpenSocket(spec, self._context.socket(_TYPES[spec.kind]), log)
         try:
             _configure(opened.polled.raw, spec, domain)
@@ -149,12 +153,15 @@ class ZmqSockets:
             verb = "bind" if spec.bind else "connect to"
             reason = zmq.strerror(error.errno).lower() if error.errno else str(error)
             raise OSError(f"cannot {verb} {spec}: {reason}") from error
+        self._open = [each for each in self._open if not each.polled.raw.closed]
         self._open.append(opened)
         return opened
 
     def start(self) -> None:
         """Begin to let peers in."""
-        self._doorkeeper.start()
+        if not self._is_started:
+            self._is_started = True
+            self._doorkeeper.start()
 
     def close(self) -> None:
         """Close everything at once."""

@@ -14,10 +14,6 @@ LISTENER = SESSION + '[[sessions.chat.tcp]]\nlisten = "9000"\n'
 
 # name: (text, the key path, what follows the sentence)
 NOT_YET = {
-    "admin.listen": (SESSION + '[admin]\nlisten = "9180"', "admin.listen", ""),
-    "admin.allowed_hosts": (SESSION + '[admin]\nallowed_hosts = ["a"]', "admin.allowed_hosts", ""),
-    "admin.allow_remote": (SESSION + "[admin]\nallow_remote = true", "admin.allow_remote", ""),
-    "admin.token": (SESSION + '[admin]\ntoken = "hunter2"', "admin.token", ""),
     "proxy": (SESSION + 'proxy = "http://user:hunter2@p"', "sessions.chat.proxy", ""),
     "tls.ca": (SESSION + 'tls.ca = "ca.pem"', "sessions.chat.tls.ca", ""),
     "tls.cert": (SESSION + 'tls.cert = "cert.pem"', "sessions.chat.tls.cert", ""),
@@ -43,7 +39,6 @@ NOT_YET = {
     "on_connect": (SESSION + 'on_connect = [{ send = "x" }]', "sessions.chat.on_connect", ""),
     "relogin_on": (SESSION + 'relogin_on = [{ match = "x" }]', "sessions.chat.relogin_on", ""),
     "keepalive": (SESSION + 'keepalive = [{ send = "x", every = 1 }]', "sessions.chat.keepalive", ""),
-    "tcp.listen": (SESSION + 'tcp = [{ listen = "systemd:a" }]', "sessions.chat.tcp[0].listen", ""),
     "tcp.framing": (
         LISTENER + 'framing = "envelope"',
         "sessions.chat.tcp[0].framing",

@@ -1,0 +1,233 @@
+"""The admin listener on a running daemon: health, metrics, status, who may ask."""
+
+import asyncio
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from tests.in_process import Running, running, until
+from tests.real_servers import RealServer
+
+POST = {"X-Sockjs-Bridge": "1"}
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[RealServer]:
+    with RealServer("aio") as server:
+        yield server
+
+
+def config(server: RealServer, tmp_path: Path, more: str = "", admin: str = "") -> str:
+    return (
+        f'[bridge]\ndrain_timeout = "1s"\n[admin]\nlisten = "unix:{tmp_path}/admin"\n{admin}\n'
+        f'[sessions.chat]\nurl = "{server.url("/echo").replace("//", "//user:hunter2@")}?key=s3cret"\n'
+        'transports = ["websocket"]\n'
+        f'[[sessions.chat.tcp]]\nlisten = "127.0.0.1:0"\n{more}\n'
+    )
+
+
+async def ask(
+    bridge: Running, path: str, method: str = "GET", headers: dict[str, str] | None = None
+) -> tuple[int, str]:
+    connector = aiohttp.UnixConnector(str(bridge.file.parent / "admin"))
+    async with (
+        aiohttp.ClientSession(connector=connector) as http,
+        http.request(method, f"http://localhost{path}", headers=headers) as answer,
+    ):
+        return answer.status, await answer.text()
+
+
+async def status(bridge: Running) -> dict[str, Any]:
+    code, text = await ask(bridge, "/api/v1/status")
+    assert code == 200
+    document: dict[str, Any] = json.loads(text)
+    return document
+
+
+async def test_health(server: RealServer, tmp_path: Path) -> None:
+    away = '[sessions.away]\nurl = "http://127.0.0.1:1/x"\n'
+    async with running(config(server, tmp_path, away), tmp_path) as bridge:
+        await bridge.opened()
+        assert await ask(bridge, "/livez") == (200, "ok\n")
+        # A dead server must not restart a sidecar for ever: ready is who serves programs.
+        assert await ask(bridge, "/readyz") == (200, "ok\n")
+        assert await ask(bridge, "/healthz") == (503, "1/2 sessions open\n")
+        assert await ask(bridge, "/healthz?session=chat") == (200, "open\n")
+        code, state = await ask(bridge, "/healthz?session=away")
+        assert (code, state in {"waiting\n", "connecting\n"}) == (503, True)
+        assert await ask(bridge, "/healthz?session=nobody") == (404, "no such session\n")
+
+
+async def test_the_status_document(server: RealServer, tmp_path: Path) -> None:
+    away = '[sessions.away]\nurl = "http://127.0.0.1:1/x"\n[[sessions.away.zmq]]\ntype = "pub"\nendpoint = "tcp://127.0.0.1:0"'
+    async with running(config(server, tmp_path, away), tmp_path) as bridge:
+        await bridge.opened()
+        program = await bridge.client()
+        await program.send(b"hello\n")
+        assert await program.line() == "hello"
+        await until(lambda: bridge.daemon.bridges["away"].supervisor.status.last_failure)
+        document = await status(bridge)
+        chat, gone = document["sessions"]
+        assert (chat["name"], chat["state"], chat["transport"], chat["epoch"]) == (
+            "chat",
+            "open",
+            "websocket",
+            1,
+        )
+        assert chat["messages"] == {"from_server": 1, "to_server": 1, "accepted": 1, "in_doubt": 0}
+        assert chat["listeners"][0]["clients"] == 1
+        assert (gone["state"], gone["epoch"], gone["last_close"]) == ("waiting", 0, None)
+        assert "connection refused" in gone["last_failure"]["detail"]
+        assert gone["next_try_seconds"] >= 0
+        assert gone["listeners"][0]["subscribers"] == 0
+        assert document["boot"] == bridge.daemon.process.boot
+        for secret in ("hunter2", "s3cret"):
+            assert secret not in json.dumps(document)
+            assert secret not in (await ask(bridge, "/"))[1]
+            assert secret not in (await ask(bridge, "/metrics"))[1]
+
+
+async def test_the_metrics_page(server: RealServer, tmp_path: Path) -> None:
+    async with running(config(server, tmp_path), tmp_path) as bridge:
+        await bridge.opened()
+        program = await bridge.client()
+        await program.send(b"hello\n")
+        await program.line()
+        _, text = await ask(bridge, "/metrics")
+        families = {family.name: family for family in text_string_to_metric_families(text)}
+        for name, kind in {
+            "session_up": "gauge",
+            "connects": "counter",
+            "closes": "counter",
+            "messages": "counter",
+            "bytes": "counter",
+            "queue_messages": "gauge",
+            "queue_bytes": "gauge",
+            "queue_oldest_seconds": "gauge",
+            "dropped": "counter",
+            "in_doubt": "counter",
+            "clients": "gauge",
+            "last_receive_seconds": "gauge",
+            "zmq_subscribers": "gauge",
+            "reloads": "counter",
+        }.items():
+            family = families[f"sockjs_bridge_{name}"]
+            assert (family.type, bool(family.documentation)) == (kind, True)
+            for sample in family.samples:
+                assert sample.name.endswith("_total") == (kind == "counter")
+                assert name == "reloads" or sample.labels["session"] == "chat"
+        values = {
+            (sample.name, *sorted(sample.labels.items())): sample.value
+            for family in families.values()
+            for sample in family.samples
+        }
+        session = ("session", "chat")
+        assert values["sockjs_bridge_session_up", session] == 1
+        assert values["sockjs_bridge_messages_total", ("direction", "from_server"), session] == 1
+        connects = "sockjs_bridge_connects_total", ("result", "opened"), session, ("transport", "websocket")
+        assert values[connects] == 1
+        assert values["sockjs_bridge_clients", ("listener", bridge.listener().name), session] == 1
+
+
+async def test_reconnect(server: RealServer, tmp_path: Path) -> None:
+    async with running(config(server, tmp_path), tmp_path) as bridge:
+        await bridge.opened()
+        program = await bridge.client()
+        code, text = await ask(bridge, "/api/v1/sessions/chat/reconnect", "POST", POST)
+        assert (code, json.loads(text)) == (200, {"reconnecting": "chat"})
+        await bridge.opened(2)
+        await program.send(b"hello\n")
+        assert await program.line() == "hello"
+        assert (await status(bridge))["sessions"][0]["last_close"]["cause"] == "reload"
+        assert (await ask(bridge, "/api/v1/sessions/nobody/reconnect", "POST", POST))[0] == 404
+
+
+async def test_reconnect_cuts_the_wait_for_the_next_try_short(server: RealServer, tmp_path: Path) -> None:
+    slow = '[sessions.away]\nurl = "http://127.0.0.1:1/x"\nreconnect = { initial = "1h", max = "1h" }\n'
+    async with running(config(server, tmp_path, slow), tmp_path) as bridge:
+        away = bridge.daemon.bridges["away"]
+
+        def attempts() -> int:
+            return sum(away.hub.stats.connects.values())
+
+        await until(lambda: attempts() == 1 and away.supervisor.status.state == "waiting")
+        await ask(bridge, "/api/v1/sessions/away/reconnect", "POST", POST)
+        await until(lambda: attempts() == 2)
+
+
+async def test_reload_says_what_changed_or_what_is_wrong(server: RealServer, tmp_path: Path) -> None:
+    async with running(config(server, tmp_path), tmp_path) as bridge:
+        await bridge.opened()
+        bridge.file.write_text(config(server, tmp_path, f'[sessions.more]\nurl = "{server.url("/echo")}"'))
+        code, text = await ask(bridge, "/api/v1/reload", "POST", POST)
+        assert (code, json.loads(text)) == (200, {"changed": ["session more: added"]})
+        bridge.file.write_text("[sesions]")
+        code, text = await ask(bridge, "/api/v1/reload", "POST", POST)
+        assert code == 422
+        assert any("sesions" in problem for problem in json.loads(text)["problems"])
+
+
+async def test_a_reload_can_move_the_admin_listener_that_asked_for_it(
+    server: RealServer, tmp_path: Path
+) -> None:
+    async with running(config(server, tmp_path), tmp_path) as bridge:
+        await bridge.opened()
+        moved = config(server, tmp_path).replace(f"unix:{tmp_path}/admin", "127.0.0.1:0")
+        bridge.file.write_text(moved)
+        code, text = await ask(bridge, "/api/v1/reload", "POST", POST)
+        assert (code, json.loads(text)) == (200, {"changed": ["admin: changed"]})
+
+
+# --- who may ask ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("host", "code"),
+    [
+        ("localhost:9180", 200),
+        ("127.0.0.1:9180", 200),
+        ("[::1]:9180", 200),
+        ("LOCALHOST", 200),
+        ("bridge.example:9180", 200),
+        ("evil.example", 403),
+        ("127.0.0.1.evil.example", 403),
+        ("localhost.evil.example:9180", 403),
+        ("", 403),
+    ],
+)
+async def test_only_hosts_that_no_page_can_have_made_up(
+    server: RealServer, tmp_path: Path, host: str, code: int
+) -> None:
+    admin = 'allowed_hosts = ["bridge.example"]'
+    toml = config(server, tmp_path, admin=admin).replace(f"unix:{tmp_path}/admin", "127.0.0.1:0")
+    async with running(toml, tmp_path) as bridge:
+        port = bridge.admin_port()
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(f"GET /livez HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n".encode())
+        answer = await reader.read()
+        writer.close()
+        assert int(answer.split()[1]) == code
+
+
+@pytest.mark.parametrize("path", ["/api/v1/reload", "/api/v1/sessions/chat/reconnect"])
+async def test_no_form_of_another_site_can_post(server: RealServer, tmp_path: Path, path: str) -> None:
+    async with running(config(server, tmp_path), tmp_path) as bridge:
+        await bridge.opened()
+        code, text = await ask(bridge, path, "POST")
+        assert (code, text) == (403, "refused: POST needs the header X-Sockjs-Bridge: 1\n")
+        assert bridge.daemon.reloads == {"ok": 0, "failed": 0}
+        assert (await ask(bridge, path))[0] == 405
+
+
+async def test_a_token_is_asked_for_where_there_is_one(server: RealServer, tmp_path: Path) -> None:
+    async with running(config(server, tmp_path, admin='token = "open sesame"'), tmp_path) as bridge:
+        path = "/api/v1/reload"
+        assert (await ask(bridge, path, "POST", POST))[0] == 401
+        assert (await ask(bridge, path, "POST", {**POST, "Authorization": "Bearer wrong"}))[0] == 401
+        assert (await ask(bridge, path, "POST", {**POST, "Authorization": "Bearer open sesame"}))[0] == 200
+        assert (await ask(bridge, "/api/v1/status"))[0] == 200
