@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from sockjs_bridge import __version__
+from sockjs_bridge.cli_arguments import add_connect, add_probe
 from sockjs_bridge.errors import BindError, ConfigError
 
 if TYPE_CHECKING:
@@ -74,6 +75,14 @@ def _parser() -> argparse.ArgumentParser:
     )
     demo.set_defaults(command=_demo)
     _add_operating(commands)
+    connect = commands.add_parser(
+        "connect", help="one session on standard input and output", allow_abbrev=False
+    )
+    add_connect(connect)
+    connect.set_defaults(command=_connect)
+    probe = commands.add_parser("probe", help="find out what works with a server", allow_abbrev=False)
+    add_probe(probe)
+    probe.set_defaults(command=_probe)
     keygen = commands.add_parser(
         "keygen",
         help="make a CURVE key pair for ZeroMQ endpoints",
@@ -82,6 +91,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     keygen.add_argument("file", metavar="FILE", help="where the secret key goes; must not exist yet")
     keygen.set_defaults(command=_keygen)
+    _add_generated(commands)
     return parser
 
 
@@ -124,6 +134,22 @@ def _reporting(run: Callable[[argparse.Namespace], int]) -> Callable[[argparse.N
             return EXIT_OK
 
     return command
+
+
+def _add_generated(commands: "argparse._SubParsersAction[_Parser]") -> None:
+    schema = commands.add_parser(
+        "schema", help="print the JSON Schema of the configuration", allow_abbrev=False
+    )
+    schema.set_defaults(command=_schema)
+    completion = commands.add_parser(
+        "completion",
+        help="print a completion script for a shell",
+        description="For bash: source <(sockjs-bridge completion bash). "
+        "For zsh: sockjs-bridge completion zsh, into a file _sockjs-bridge in a folder of $fpath.",
+        allow_abbrev=False,
+    )
+    completion.add_argument("shell", choices=("bash", "zsh"), help="the shell to complete in")
+    completion.set_defaults(command=_completion)
 
 
 def _add_config(parser: argparse.ArgumentParser) -> None:
@@ -199,6 +225,22 @@ def _keygen(options: argparse.Namespace) -> int:
     return EXIT_OK
 
 
+def _schema(_options: argparse.Namespace) -> int:
+    import json
+
+    from sockjs_bridge.config.reference import json_schema
+
+    print(json.dumps(json_schema(), indent=2))
+    return EXIT_OK
+
+
+def _completion(options: argparse.Namespace) -> int:
+    from sockjs_bridge.completion import script
+
+    print(script(options.shell, _parser()), end="")
+    return EXIT_OK
+
+
 def _demo(_options: argparse.Namespace) -> int:
     try:
         from sockjs_bridge import demo
@@ -210,3 +252,15 @@ def _demo(_options: argparse.Namespace) -> int:
         )
         return EXIT_USAGE
     return demo.run()
+
+
+def _connect(options: argparse.Namespace) -> int:
+    from sockjs_bridge import connect
+
+    return connect.run(options)
+
+
+def _probe(options: argparse.Namespace) -> int:
+    from sockjs_bridge import probe
+
+    return probe.run(options)

@@ -57,16 +57,20 @@ class Surroundings:
 
 def run(config: Config, load: Callable[[], Config]) -> int:
     """Run the daemon in this process; returns its exit code. Raises BindError."""
-    manager = ServiceManager.from_environment(os.environ)
-    log = EventLog()
-    local = bind_listeners(config, log, manager)
     try:
-        admin_sockets = bind_admin(config.admin)
-    except BindError:
-        local.close()
-        raise
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        return runner.run(serve(config, local, log, Surroundings(load, manager, admin_sockets)))
+        manager = ServiceManager.from_environment(os.environ)
+    except OSError as error:
+        raise BindError([("service manager", str(error))]) from error
+    with contextlib.closing(manager):
+        log = EventLog()
+        local = bind_listeners(config, log, manager)
+        try:
+            admin_sockets = bind_admin(config.admin)
+        except BindError:
+            local.close()
+            raise
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            return runner.run(serve(config, local, log, Surroundings(load, manager, admin_sockets)))
 
 
 def bind_admin(admin: AdminConfig) -> list[socket.socket]:

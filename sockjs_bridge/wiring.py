@@ -104,7 +104,7 @@ def _upstream(name: str, config: SessionConfig, log: EventLog) -> Upstream:
         origin=configured_origin,
         same_origin=base.origin,
         random=SystemRandom().random,
-        new_session_id=lambda: "".join(secrets.choice(_ID_LETTERS) for _ in range(_ID_LENGTH)),
+        new_session_id=new_session_id,
     )
     limits = ConnectionLimits(
         connect_timeout=config.connect_timeout,
@@ -112,8 +112,21 @@ def _upstream(name: str, config: SessionConfig, log: EventLog) -> Upstream:
         silence_timeout=config.silence_timeout,
         ping_interval=config.ping_interval,
     )
+    factory = make_factory(config, log)
+    info = InfoRequest(base, factory.http_options(factory.headers), factory.cookies, log)
+    return Upstream(name, base.shown, lifecycle, limits, factory.make, info.ask)
+
+
+def new_session_id() -> str:
+    """Make an id that no session has had (protocol section 1)."""
+    return "".join(secrets.choice(_ID_LETTERS) for _ in range(_ID_LENGTH))
+
+
+def make_factory(config: SessionConfig, log: EventLog) -> "TransportFactory":
+    """Make what makes the transports of a session. Needs a running loop."""
+    base = BaseUrl.parse(config.url)
     file = Path(config.cookie_file) if config.cookie_file else None
-    factory = _TransportFactory(
+    return TransportFactory(
         base=base,
         server_id=config.server_id or f"{secrets.randbelow(_SERVER_IDS):03}",
         config=config,
@@ -121,8 +134,6 @@ def _upstream(name: str, config: SessionConfig, log: EventLog) -> Upstream:
         cookies=SessionCookies(base.url, config.cookies, file, log),
         tls=ssl.create_default_context() if base.secure else None,
     )
-    info = InfoRequest(base, factory.http_options(factory.headers), factory.cookies, log)
-    return Upstream(name, base.shown, lifecycle, limits, factory.make, info.ask)
 
 
 def _headers(base: BaseUrl, config: SessionConfig) -> dict[str, str]:
@@ -135,7 +146,7 @@ def _headers(base: BaseUrl, config: SessionConfig) -> dict[str, str]:
 
 
 @dataclass(frozen=True, slots=True)
-class _TransportFactory:
+class TransportFactory:
     """Makes the transports of one configured session. They share its server id, headers and cookies."""
 
     base: BaseUrl
@@ -146,6 +157,7 @@ class _TransportFactory:
     tls: ssl.SSLContext | None
 
     def make(self, attempt: Connect) -> Transport:
+        """Make the transport of one attempt."""
         base = attempt.base or self.base
         headers = {**self.headers, "Origin": attempt.origin} if attempt.origin else self.headers
         if attempt.transport in (RAW, "websocket"):
@@ -153,6 +165,7 @@ class _TransportFactory:
         return self._http(attempt, base, headers)
 
     def http_options(self, headers: dict[str, str]) -> HttpOptions:
+        """What the HTTP requests of the session have in common."""
         return HttpOptions(headers, self.config.connect_timeout, self.tls)
 
     def _websocket(self, attempt: Connect, base: BaseUrl, headers: dict[str, str]) -> Transport:

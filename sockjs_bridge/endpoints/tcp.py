@@ -318,5 +318,8 @@ class TcpListener:
 def _bound_name(address: ListenAddress, sock: socket.socket) -> str:
     if isinstance(address, UnixAddress):
         return str(address)
-    host, port = sock.getsockname()[:2]
+    bound = sock.getsockname()
+    if not isinstance(bound, tuple):
+        return f"unix:{bound}"
+    host, port = bound[:2]
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

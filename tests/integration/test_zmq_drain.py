@@ -79,6 +79,7 @@ async def test_a_small_rest_goes_out(tmp_path: Path, start_bridge: BridgeStarter
         await asyncio.to_thread(bridge.wait_for_log, "peer in", peers=3)
         for pusher in pushers:
             await pusher.ask("send_numbers", count=500)
+        await until(lambda: remote.received)
         assert await stop(bridge) == 0
         assert sorted(remote.received) == sorted([f"{number} " for number in range(500)] * 3)
         assert totals(bridge) == (1500, 0, 0, None)
@@ -100,6 +101,22 @@ async def test_a_pusher_that_goes_on_for_ever_does_not_hold_up_the_stop(
         sent, _, dropped, reasons = totals(bridge)
         assert len(remote.received) == sent
         assert reasons in (None, f"stopped {dropped}")
+
+
+async def test_a_dealer_that_goes_on_for_ever_while_the_server_does_not_read(
+    tmp_path: Path, start_bridge: BridgeStarter
+) -> None:
+    """The queue is full and stays so: everything of the stop still fits into drain_timeout, or nearly."""
+    remote = Remote()
+    remote.may_read.clear()
+    async with zmq_programs() as start, scripted(remote.play) as server:
+        bridge = start_bridge(configuration(server, endpoint("dealer"), drain_timeout="1s"))
+        program = await start("dealer", connect=await listening(bridge, "dealer"))
+        await asyncio.to_thread(bridge.wait_open)
+        program.tell("send_numbers", count=100_000_000, padding=100)
+        await asyncio.to_thread(bridge.wait_for_log, "peer in")
+        assert await stop(bridge) == 0
+        assert bridge.log_lines("stopped")[0]["seconds"] < 3
 
 
 async def test_messages_for_a_worker_that_is_not_there(tmp_path: Path, start_bridge: BridgeStarter) -> None:
