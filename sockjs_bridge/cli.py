@@ -23,6 +23,9 @@ examples:
   sockjs-bridge --config bridge.toml         run the daemon
   sockjs-bridge check --config bridge.toml   look for mistakes, connect to nothing
   sockjs-bridge demo                         a chat server and a bridge; then: nc localhost 9000
+  sockjs-bridge probe http://localhost:8081/echo               what works with this server?
+  echo hi | sockjs-bridge connect http://localhost:8081/echo   one session on standard input and output
+  sockjs-bridge status --config bridge.toml  the sessions of the running daemon
   sockjs-bridge keygen bridge.key            a CURVE key pair for a ZeroMQ endpoint
 
 the smallest bridge.toml:
