@@ -39,18 +39,18 @@ def script(shell: str, parser: argparse.ArgumentParser) -> str:
 
 def _commands(parser: argparse.ArgumentParser) -> Iterator[_Command]:
     # argparse has no public way to ask a parser what it takes; these names are as old as the module.
-    actions = parser._actions  # noqa: SLF001
-    below = next((one for one in actions if isinstance(one, argparse._SubParsersAction)), None)  # noqa: SLF001
+    actions = parser._actions
+    below = next((one for one in actions if isinstance(one, argparse._SubParsersAction)), None)
     yield _command("", "", actions)
     if below is not None:
-        helps = {one.dest: _help(one) for one in below._choices_actions}  # noqa: SLF001
+        helps = {one.dest: _help(one) for one in below._choices_actions}
         for name, inner in below.choices.items():
-            yield _command(name, helps.get(name, ""), inner._actions)  # noqa: SLF001
+            yield _command(name, helps.get(name, ""), inner._actions)
 
 
 def _command(name: str, text: str, actions: list[argparse.Action]) -> _Command:
     # The list of subcommands is an action too, but no argument.
-    plain = [one for one in actions if not isinstance(one, argparse._SubParsersAction)]  # noqa: SLF001
+    plain = [one for one in actions if not isinstance(one, argparse._SubParsersAction)]
     arguments = [_argument(one) for one in plain if one.help != argparse.SUPPRESS]
     options = tuple(one for one in arguments if one.flags)
     return _Command(name, text, options, tuple(one for one in arguments if not one.flags))
@@ -64,7 +64,7 @@ def _argument(action: argparse.Action) -> _Argument:
         help=_help(action),
         takes_value=action.nargs != 0,
         is_file=name == "FILE",
-        repeats=isinstance(action, argparse._AppendAction),  # noqa: SLF001
+        repeats=isinstance(action, argparse._AppendAction),
         values=tuple(str(value) for value in action.choices or ()),
     )
 

@@ -4,8 +4,11 @@ import asyncio
 import secrets
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 from sockjs_bridge.config import Config, SessionConfig
+from sockjs_bridge.config import TcpListener as TcpConfig
+from sockjs_bridge.endpoints.address import UnixAddress
 from sockjs_bridge.endpoints.base import ClientBudget, Endpoint
 from sockjs_bridge.endpoints.tcp import TcpListener
 from sockjs_bridge.errors import BindError, Cause
@@ -153,12 +156,24 @@ class Fleet:
         drain_timeout: float,
     ) -> None:
         """Stop the old endpoints, and use the addresses of those that have a successor."""
-        waiting = [each for each in new if (each.session, each.index) not in opened]
-        for each in list(waiting):
-            before = going[identity(each.listener)][0]
-            if isinstance(before, TcpListener):
-                opened[each.session, each.index] = before.give_sockets()
-                waiting.remove(each)
+        left = {key: list(endpoints) for key, endpoints in going.items()}
+        waiting: list[NewListener] = []
+        for each in [each for each in new if (each.session, each.index) not in opened]:
+            if not isinstance(each.listener, TcpConfig):
+                waiting.append(each)
+                continue
+            # There may be several of port 0, and more now than there were.
+            heirs = left[identity(each.listener)]
+            before = heirs.pop(0) if heirs else None
+            opened[each.session, each.index] = (
+                before.give_sockets()
+                if isinstance(before, TcpListener)
+                else self._local.open(each.session, each.listener, each.where)
+            )
+            if isinstance(each.listener.address, UnixAddress):
+                Path(each.listener.address.path).chmod(  # noqa: ASYNC240  # one system call
+                    int(each.listener.socket_mode, 8)
+                )
         deadline = self._loop.time() + drain_timeout
         stops: dict[Endpoint, asyncio.Task[None]] = {}
         for endpoint in (endpoint for endpoints in going.values() for endpoint in endpoints):

@@ -159,7 +159,7 @@ def _connection(address: str, seconds: float) -> http.client.HTTPConnection:
     if address.startswith("unix:"):
         return _UnixConnection(address.removeprefix("unix:"), seconds)
     host, _, port = address.rpartition(":")
-    host = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}.get(host.strip("[]"), host.strip("[]"))  # noqa: S104
+    host = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}.get(host.strip("[]"), host.strip("[]"))  # noqa: S104  # asked, not bound
     if not port.isdigit():
         raise AdminError(f'"{address}" is no address: use "host:port" or "unix:/path"', EXIT_USAGE)
     return http.client.HTTPConnection(host, int(port), timeout=seconds)

@@ -1,6 +1,6 @@
 """What an operator wants to know of one upstream session."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import StrEnum
 
 from sockjs_bridge.errors import Cause
@@ -46,7 +46,7 @@ class UpstreamStatus:
     transport: str = ""
     next_try_at: float | None = None
     last_close: LastClose | None = None
-    last_failure: LastFailure | None = field(default=None)
+    last_failure: LastFailure | None = None
 
     def change(self, state: UpstreamState, now: float, *, next_try_at: float | None = None) -> None:
         """Enter a state."""

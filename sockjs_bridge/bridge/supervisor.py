@@ -147,7 +147,7 @@ class Supervisor:
 
     async def _until(self, done: Callable[[], bool], deadline: float) -> None:
         # Polled, because it is only for a drain: nothing else would ever wait for these conditions.
-        while not done() and self._loop.time() < deadline:  # noqa: ASYNC110
+        while not done() and self._loop.time() < deadline:  # noqa: ASYNC110  # as above
             await asyncio.sleep(_LOOK_SECONDS)
 
     async def _wait(self, delay: float) -> None:

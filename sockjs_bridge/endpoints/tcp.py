@@ -184,7 +184,7 @@ class TcpListener:
         """Give the clients until `deadline` (loop time) to read what was delivered, then close them."""
         loop = asyncio.get_running_loop()
         # Polled, because it is only for a drain: a callback for each buffer would be kept for nothing else.
-        while loop.time() < deadline and any(client.buffered_bytes for client in self._clients):  # noqa: ASYNC110
+        while loop.time() < deadline and any(client.buffered_bytes for client in self._clients):  # noqa: ASYNC110  # as above
             await asyncio.sleep(_FLUSH_LOOK_SECONDS)
         for client in list(self._clients):
             if client.buffered_bytes:

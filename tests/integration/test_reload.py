@@ -3,6 +3,7 @@
 import asyncio
 import signal
 import socket
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -137,6 +138,26 @@ async def test_a_unix_socket_stays_when_its_listener_changes_and_goes_when_it_go
         writer.close()
         await reload(bridge, chat(server))
         assert not path.exists()
+
+
+async def test_a_unix_socket_gets_its_new_mode(server: RealServer, tmp_path: Path) -> None:
+    path = tmp_path / "s"
+    plain = chat(server).replace("127.0.0.1:0", f"unix:{path}")
+    async with running(plain, tmp_path) as bridge:
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600
+        await reload(bridge, plain.replace(f'{path}"', f'{path}"\nsocket_mode = "0660"'))
+        assert stat.S_IMODE(path.stat().st_mode) == 0o660
+
+
+async def test_several_listeners_of_port_0_stay_several(server: RealServer, tmp_path: Path) -> None:
+    more = '[[sessions.chat.tcp]]\nlisten = "127.0.0.1:0"\nmax_clients = {}\n'
+    async with running(chat(server, more=more.format(5)), tmp_path) as bridge:
+        before = {bridge.listener(index).name for index in range(2)}
+        changed = chat(server, listener="max_clients = 6", more=more.format(7) + more.format(8))
+        await reload(bridge, changed)
+        after = {bridge.listener(index).name for index in range(3)}
+        assert len(after) == 3
+        assert before < after
 
 
 async def test_an_address_goes_from_one_session_to_another(server: RealServer, tmp_path: Path) -> None:

@@ -135,7 +135,7 @@ class ZmqEndpoint:
         if self.outgoing:
             until = min(deadline, loop.time() + self._opened.spec.linger)
             # Polled, because it is only for a drain.
-            while self.outgoing.waiting and loop.time() < until:  # noqa: ASYNC110
+            while self.outgoing.waiting and loop.time() < until:  # noqa: ASYNC110  # as above
                 await asyncio.sleep(_FLUSH_LOOK_SECONDS)
             unsent = self.outgoing.clear()
             if unsent:
