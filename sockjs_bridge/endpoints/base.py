@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Protocol
 
+from sockjs_bridge.endpoints.receipts import Receipts
 from sockjs_bridge.endpoints.state_changes import StateChange
 from sockjs_bridge.errors import DropReason
 
@@ -62,10 +63,11 @@ class Endpoint(Protocol):
 class Intake(Protocol):
     """Where endpoints put what programs send, and what they report."""
 
-    def offer(self, messages: list[str]) -> int:
-        """Take messages for the server; returns how many were taken, from the front.
+    def offer(self, messages: list[str], receipts: Receipts | None = None) -> int:
+        """Take messages for the server; returns how many are done with, from the front.
 
-        When it is fewer than offered, stop reading until `resume_intake` is called.
+        When it is fewer than offered, stop reading until `resume_intake` is called, and offer the rest
+        then. `receipts`, one for each message, hear of what becomes of those that are done with.
         """
 
     def block(self, endpoint: Endpoint) -> None:
