@@ -183,7 +183,7 @@ class _Conversation:
     @property
     def _unsent(self) -> int:
         hub = self._bridge.hub
-        return hub.outbox.messages + hub.stats.messages_in_flight + self._endpoint.held_back
+        return hub.queue.messages + hub.stats.messages_in_flight + self._endpoint.held_back
 
     async def _linger_on(self) -> None:
         """Wait until the input has ended, and all is quiet for `linger` seconds after it."""

@@ -22,7 +22,7 @@ from sockjs_bridge.local_sockets import (
 )
 from sockjs_bridge.log import EventLog
 from sockjs_bridge.reload import Identity, ListenerChanges, Plan, identity, without_listeners
-from sockjs_bridge.wiring import Bridge, build, make_supervisor
+from sockjs_bridge.wiring import Bridge, build, make_supervisor, queue_limits
 
 # Of a drain, until then messages are still taken, and until then sent; the rest is for the local clients.
 _INTAKE_SHARE = 0.3
@@ -86,8 +86,7 @@ class Fleet:
         await self._take_over(new, going, opened, drain_timeout)
         for name, bridge in self.bridges.items():
             bridge.config = config.sessions[name]
-            queue = bridge.config.queue
-            bridge.hub.outbox.set_limits(queue.max_messages, queue.max_bytes)
+            bridge.hub.dispatcher.set_limits(queue_limits(bridge.config.queue))
         for name, changes in plan.listeners.items():
             await self._exchange_endpoints(self.bridges[name], changes, opened)
         for name in plan.upstream:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from sockjs_bridge.config import Config, SessionConfig, TcpListener
 from sockjs_bridge.local_sockets import ListenerConfig, listeners_of
 
-_QUEUE_LIMITS = {"max_messages", "max_bytes"}
+_QUEUE_LIMITS = {"max_messages", "max_bytes", "max_age", "overflow"}
 
 
 Identity = tuple[str | bool, ...]

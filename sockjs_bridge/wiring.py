@@ -14,10 +14,10 @@ from aiohttp import encode_basic_auth
 from sockjs_bridge import __version__
 from sockjs_bridge.bridge.connection import ConnectionLimits
 from sockjs_bridge.bridge.hub import Hub
-from sockjs_bridge.bridge.outbox import Outbox
+from sockjs_bridge.bridge.outbox import Outbox, QueueLimits
 from sockjs_bridge.bridge.stats import SessionStats
 from sockjs_bridge.bridge.supervisor import RAW, Supervisor, Upstream
-from sockjs_bridge.config import SessionConfig
+from sockjs_bridge.config import QueueConfig, SessionConfig
 from sockjs_bridge.endpoints.base import ClientBudget, Endpoint
 from sockjs_bridge.local_sockets import (
     ListenerConfig,
@@ -75,12 +75,22 @@ def build(
     `opened` are the sockets of its listeners, in the order of `listeners_of`.
     """
     log = log.bind(session=names.session)
-    outbox = Outbox(config.queue.max_messages, config.queue.max_bytes)
-    hub = Hub(outbox, SessionStats(), asyncio.get_running_loop().time, log)
+    hub = Hub(Outbox(queue_limits(config.queue)), SessionStats(), asyncio.get_running_loop().time, log)
     bridge = Bridge(names, config, hub, make_supervisor(names.session, config, hub, log), log)
     for (_, listener), sockets in zip(listeners_of(config), opened, strict=True):
         hub.add(bridge.make_endpoint(listener, sockets, budget))
     return bridge
+
+
+def queue_limits(queue: QueueConfig) -> QueueLimits:
+    """The bounds of the queue to the server."""
+    return QueueLimits(
+        max_messages=queue.max_messages,
+        max_bytes=queue.max_bytes,
+        max_age=queue.max_age,
+        overflow=queue.overflow,
+        resend_in_doubt=queue.resend_in_doubt,
+    )
 
 
 def make_supervisor(name: str, config: SessionConfig, hub: Hub, log: EventLog) -> Supervisor:

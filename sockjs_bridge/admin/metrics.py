@@ -1,12 +1,13 @@
 """The metrics page. The only module that knows prometheus_client: everything else counts in plain integers."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 
 from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from sockjs_bridge.admin.view import DaemonView, SessionView
+from sockjs_bridge.errors import DropReason
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 _PREFIX = "sockjs_bridge"
@@ -18,9 +19,18 @@ _GAUGES: tuple[tuple[str, str, Callable[[SessionView], float]], ...] = (
     (
         "queue_messages",
         "Messages that wait for the server, those of a request under way included.",
-        lambda view: view.hub.outbox.messages + view.hub.stats.messages_in_flight,
+        lambda view: view.hub.queue.messages + view.hub.stats.messages_in_flight,
     ),
-    ("queue_bytes", "Bytes of messages that wait for the server.", lambda view: view.hub.outbox.size_bytes),
+    (
+        "queue_resend_messages",
+        "Those of queue_messages that were written before, and are in doubt.",
+        lambda view: view.hub.queue.resends + view.hub.stats.resends_in_flight,
+    ),
+    (
+        "queue_bytes",
+        "Bytes of messages that wait for the server.",
+        lambda view: view.hub.queue.size_bytes,
+    ),
     ("epoch", "How many upstream sessions have opened.", lambda view: view.supervisor.epoch),
 )
 _COUNTERS: tuple[tuple[str, str, Callable[[SessionView], float]], ...] = (
@@ -33,6 +43,16 @@ _COUNTERS: tuple[tuple[str, str, Callable[[SessionView], float]], ...] = (
         "accepted_messages",
         "Messages of local programs that the bridge took.",
         lambda view: view.hub.stats.messages_accepted,
+    ),
+    (
+        "confirmed_messages",
+        "Messages that the server's side of the connection has certainly read.",
+        lambda view: view.hub.stats.messages_confirmed,
+    ),
+    (
+        "resent_messages",
+        "Messages written once more, because they were in doubt.",
+        lambda view: view.hub.stats.messages_resent,
     ),
     (
         "dropped_frames",
@@ -74,7 +94,7 @@ class _SessionCollector(Collector):
             "queue_oldest_seconds",
             "For how long the oldest waiting message has waited.",
             _SESSION,
-            self._each(lambda view: view.hub.outbox.oldest_seconds(now)),
+            self._each(lambda view: view.hub.queue.oldest_seconds(now)),
         )
         yield self._gauge(
             "last_receive_seconds",
@@ -120,15 +140,18 @@ class _SessionCollector(Collector):
                 for cause, count in view.hub.stats.closes.items()
             ),
         )
+        reason = (*_SESSION, "reason")
         yield self._counter(
             "dropped",
             "Messages that went nowhere by reason.",
-            (*_SESSION, "reason"),
-            (
-                ((name, str(reason)), count)
-                for name, view in self._daemon.bridges.items()
-                for reason, count in view.hub.stats.dropped.items()
-            ),
+            reason,
+            self._reasons(lambda view: view.hub.stats.dropped),
+        )
+        yield self._counter(
+            "queue_dropped_messages",
+            "Messages of local programs that were accepted and then given up, by reason.",
+            reason,
+            self._reasons(lambda view: view.hub.stats.queue_dropped),
         )
         listener = (*_SESSION, "listener")
         yield self._gauge(
@@ -143,6 +166,11 @@ class _SessionCollector(Collector):
 
     def _each(self, read: Callable[[SessionView], float]) -> _Samples:
         return (((name,), read(view)) for name, view in self._daemon.bridges.items())
+
+    def _reasons(self, read: Callable[[SessionView], Mapping[DropReason, int]]) -> _Samples:
+        for name, view in self._daemon.bridges.items():
+            for reason, count in read(view).items():
+                yield (name, str(reason)), count
 
     def _directions(self, what: str) -> _Samples:
         for name, view in self._daemon.bridges.items():

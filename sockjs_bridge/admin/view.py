@@ -81,7 +81,7 @@ def sessions_open(daemon: DaemonView) -> tuple[int, int]:
 
 
 def _session(name: str, view: SessionView, wall: float, clock: float) -> dict[str, Any]:
-    stats, outbox, supervisor = view.hub.stats, view.hub.outbox, view.supervisor
+    stats, queue, supervisor = view.hub.stats, view.hub.queue, view.supervisor
     status = supervisor.status
     return {
         "name": name,
@@ -98,15 +98,18 @@ def _session(name: str, view: SessionView, wall: float, clock: float) -> dict[st
             None if stats.last_receive_at is None else round(clock - stats.last_receive_at, 1)
         ),
         "queue": {
-            "messages": outbox.messages + stats.messages_in_flight,
-            "bytes": outbox.size_bytes,
-            "oldest_seconds": round(outbox.oldest_seconds(clock), 1),
+            "messages": queue.messages + stats.messages_in_flight,
+            "to_resend": queue.resends + stats.resends_in_flight,
+            "bytes": queue.size_bytes,
+            "oldest_seconds": round(queue.oldest_seconds(clock), 1),
         },
         "messages": {
             "from_server": stats.messages_received,
             "to_server": stats.messages_sent,
             "accepted": stats.messages_accepted,
+            "confirmed": stats.messages_confirmed,
             "in_doubt": stats.messages_in_doubt,
+            "resent": stats.messages_resent,
         },
         "bytes": {"from_server": stats.bytes_received, "to_server": stats.bytes_sent},
         "dropped": {str(reason): count for reason, count in stats.dropped.items()},

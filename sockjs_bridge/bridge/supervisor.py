@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from sockjs_bridge.bridge.connection import Connection, ConnectionLimits
 from sockjs_bridge.bridge.hub import Hub
 from sockjs_bridge.bridge.status import LastClose, LastFailure, UpstreamState, UpstreamStatus
-from sockjs_bridge.errors import Cause, DropReason, Obstacle
+from sockjs_bridge.errors import Cause, Obstacle
 from sockjs_bridge.log import EventLog
 from sockjs_bridge.protocol.events import (
     AskInfo,
@@ -118,7 +118,7 @@ class Supervisor:
 
         While messages wait and the server is away, the attempts go on until then.
         """
-        await self._until(lambda: self.has_given_up or not self._hub.outbox.messages, deadline)
+        await self._until(lambda: self.has_given_up or self._hub.queue.is_empty, deadline)
         connection = self._connection
         if connection is not None and self.is_open:
             await self._until(lambda: not self.is_open or connection.has_flushed, deadline)
@@ -130,10 +130,7 @@ class Supervisor:
         if self._task is not None:
             self._task.cancel()
         self.status.change(UpstreamState.STOPPED, time.time())
-        unsent = self._hub.outbox.messages
-        if unsent:
-            self._hub.count_dropped(DropReason.STOPPED, unsent)
-            self._log.warning("messages could not be sent before the stop", messages=unsent, reason="stopped")
+        self._hub.dispatcher.give_up_rest()
 
     async def hand_over(self, cause: Cause) -> None:
         """End the session, if it is open, for another supervisor; what waits in the queue is left to it."""
@@ -212,7 +209,7 @@ class Supervisor:
             "open",
             transport=self._transport_name,
             epoch=self.epoch,
-            queued=self._hub.outbox.messages or None,
+            queued=self._hub.queue.messages or None,
             held_back=held_back or None,
         )
         self._settle_first_round(None)

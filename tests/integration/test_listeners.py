@@ -320,7 +320,7 @@ async def test_full_queue_stops_reading_and_loses_nothing(tmp_path: Path) -> Non
         one, other = await bridge.client(), await bridge.client()
         await one.send("".join(f"one {number}\n" for number in range(1000)).encode())
         await other.send("".join(f"other {number}\n" for number in range(1000)).encode())
-        await until(lambda: bridge.chat.hub.outbox.messages == 10)
+        await until(lambda: bridge.chat.hub.queue.messages == 10)
         assert not received
         may_open.set()
         await until(lambda: len(received) == 2000)
@@ -396,7 +396,7 @@ async def test_slow_server_stops_the_writers_and_loses_nothing(tmp_path: Path) -
         await bridge.opened()
         program = await bridge.client()
         writing = asyncio.create_task(program.send("".join(f"{line}\n" for line in lines).encode()))
-        outbox = bridge.chat.hub.outbox
+        outbox = bridge.chat.hub.queue
         await until(lambda: outbox.size_bytes > 900_000)
         assert outbox.size_bytes <= 1 << 20
         assert not received

@@ -242,7 +242,7 @@ async def test_the_bounds_of_the_queue_hold_at_once(server: RealServer, tmp_path
         await bridge.opened()
         await reload(bridge, chat(server, session="queue.max_messages = 2"))
         assert bridge.chat.supervisor.epoch == 1
-        assert bridge.chat.hub.outbox.offer(["a", "b", "c"], 0.0) == 2
+        assert bridge.chat.hub.queue.offer(["a", "b", "c"], 0.0) == 2
 
 
 async def test_sighup_reloads(server: RealServer, tmp_path: Path) -> None:

@@ -19,17 +19,6 @@ NOT_YET = {
     "tls.cert": (SESSION + 'tls.cert = "cert.pem"', "sessions.chat.tls.cert", ""),
     "tls.server_name": (SESSION + 'tls.server_name = "h"', "sessions.chat.tls.server_name", ""),
     "tls.verify": (SESSION + "tls.verify = false", "sessions.chat.tls.verify", ""),
-    "queue.max_age": (SESSION + 'queue.max_age = "1s"', "sessions.chat.queue.max_age", ""),
-    "queue.overflow": (
-        SESSION + 'queue.overflow = "reject"',
-        "sessions.chat.queue.overflow",
-        ': "reject" (there is: pause)',
-    ),
-    "queue.resend_in_doubt": (
-        SESSION + "queue.resend_in_doubt = true",
-        "sessions.chat.queue.resend_in_doubt",
-        "",
-    ),
     "queue.spool": (SESSION + 'queue.spool = "s.db"', "sessions.chat.queue.spool", ""),
     "queue.spool_max_bytes": (
         SESSION + "queue.spool_max_bytes = 1",
