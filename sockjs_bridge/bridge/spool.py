@@ -152,7 +152,8 @@ class Spool:
         try:
             if self._store is not None:
                 async with asyncio.timeout_at(deadline):
-                    await self._idle.wait()
+                    while not self._idle.is_set():  # the last commit may bring on another
+                        await self._idle.wait()
         except TimeoutError:
             pass
         finally:
