@@ -14,7 +14,6 @@ import uvloop
 from sockjs_bridge import log
 from sockjs_bridge.cli_arguments import add_connect
 from sockjs_bridge.config import SessionConfig
-from sockjs_bridge.endpoints.base import ClientBudget
 from sockjs_bridge.endpoints.framing import FRAMINGS
 from sockjs_bridge.endpoints.state_changes import Disconnected
 from sockjs_bridge.endpoints.stdio import Leave, StdioEndpoint
@@ -87,7 +86,7 @@ class _Conversation:
     ) -> None:
         event_log = log.EventLog()
         names = SessionNames(_NAME, secrets.token_hex(8))
-        self._bridge = build(names, session, [], ClientBudget(1), event_log)
+        self._bridge = build(names, session, event_log)
         self._endpoint = StdioEndpoint(
             source,
             sink,

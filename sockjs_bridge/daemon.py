@@ -27,7 +27,7 @@ from sockjs_bridge.errors import BindError, BridgeError, ConfigError, DropReason
 from sockjs_bridge.fleet import Fleet
 from sockjs_bridge.local_sockets import LocalSockets, bind_listeners
 from sockjs_bridge.log import EventLog, configure
-from sockjs_bridge.reload import make_plan
+from sockjs_bridge.reload import make_plan, unchangeable
 from sockjs_bridge.service_manager import ServiceManager
 from sockjs_bridge.wiring import Bridge
 
@@ -124,12 +124,18 @@ class Daemon:
         return self._fleet.bridges
 
     @property
-    def is_ready(self) -> bool:
-        """Whether every listener serves programs; what the servers do does not matter here."""
-        return self.listening.is_set() and not self._end.done()
+    def problems(self) -> list[str]:
+        """What keeps it from serving programs; what the servers do does not matter here."""
+        if not self.listening.is_set():
+            return ["it starts"]
+        if self._end.done():
+            return ["it stops"]
+        queues = [(name, bridge.hub.queue) for name, bridge in self.bridges.items()]
+        return [f"{name}: the spool fails: {queue.problem}" for name, queue in queues if queue.problem]
 
     async def run(self) -> int:
-        """Serve until the end, then drain; returns the exit code."""
+        """Serve until the end, then drain; returns the exit code. Raises BindError."""
+        await self._fleet.open()
         async with asyncio.TaskGroup() as group:
             self._group = group
             await self._fleet.start(group)
@@ -188,6 +194,8 @@ class Daemon:
             raise ConfigError(["there is nothing to reload"])
         config = await asyncio.to_thread(self._surroundings.load)
         running = {name: bridge.config for name, bridge in self._fleet.bridges.items()}
+        if problems := unchangeable(running, config):
+            raise ConfigError(problems)
         plan = make_plan(self._config, running, config)
         admin_changed = config.admin != self._config.admin
         try:

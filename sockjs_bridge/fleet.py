@@ -2,7 +2,7 @@
 
 import asyncio
 import secrets
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from sockjs_bridge.config import TcpListener as TcpConfig
 from sockjs_bridge.endpoints.address import UnixAddress
 from sockjs_bridge.endpoints.base import ClientBudget, Endpoint
 from sockjs_bridge.endpoints.tcp import TcpListener
-from sockjs_bridge.errors import BindError, Cause
+from sockjs_bridge.errors import BindError, Cause, SpoolError
 from sockjs_bridge.local_sockets import (
     ListenerConfig,
     LocalSockets,
@@ -24,9 +24,11 @@ from sockjs_bridge.log import EventLog
 from sockjs_bridge.reload import Identity, ListenerChanges, Plan, identity, without_listeners
 from sockjs_bridge.wiring import Bridge, build, make_supervisor, queue_limits
 
-# Of a drain, until then messages are still taken, and until then sent; the rest is for the local clients.
+# Of a drain, until then messages are still taken, sent, and written to disk; the rest is for the local clients.
 _INTAKE_SHARE = 0.3
 _UPSTREAM_SHARE = 0.7
+_SPOOL_SHARE = 0.85
+_LAST_COMMIT_SECONDS = 1.0
 _QUIET_SECONDS = 0.02
 _OPEN_AGAIN_SECONDS = 2.0
 
@@ -57,13 +59,23 @@ class Fleet:
         self._loop = asyncio.get_running_loop()
         self._group: asyncio.TaskGroup
         self.bridges: dict[str, Bridge] = {
-            name: self._build(name, session, local.opened[name]) for name, session in config.sessions.items()
+            name: self._build(name, session) for name, session in config.sessions.items()
         }
+        for name, bridge in self.bridges.items():
+            bridge.add_endpoints(local.opened[name], budget)
 
     @property
     def endpoints(self) -> list[Endpoint]:
         """The endpoints of all sessions."""
         return [endpoint for bridge in self.bridges.values() for endpoint in bridge.endpoints]
+
+    async def open(self) -> None:
+        """Open the spools. Raises BindError; then nothing is open."""
+        try:
+            await _open_queues(self.bridges.values())
+        except BindError:
+            self._local.close()
+            raise
 
     async def start(self, group: asyncio.TaskGroup) -> None:
         """Serve programs, then begin to connect."""
@@ -79,10 +91,16 @@ class Fleet:
         going = self._going(plan)
         new = list(_new_listeners(config, plan))
         opened = self._open_new([each for each in new if identity(each.listener) not in going])
+        added = [self._build(name, config.sessions[name]) for name in plan.added]
+        try:
+            await _open_queues(added)
+        except BindError:
+            for sockets in opened.values():
+                close_listener(sockets)
+            raise
         # From here on nothing is refused any more.
         for name in plan.removed:
-            bridge = self.bridges.pop(name)
-            self._group.create_task(bridge.supervisor.stop(self._loop.time() + drain_timeout))
+            self._group.create_task(self._retire(self.bridges.pop(name), self._loop.time() + drain_timeout))
         await self._take_over(new, going, opened, drain_timeout)
         for name, bridge in self.bridges.items():
             bridge.config = config.sessions[name]
@@ -91,8 +109,8 @@ class Fleet:
             await self._exchange_endpoints(self.bridges[name], changes, opened)
         for name in plan.upstream:
             await self._exchange_supervisor(self.bridges[name])
-        for name in plan.added:
-            await self._add(name, config.sessions[name], opened)
+        for bridge in added:
+            await self._add(bridge, opened)
         self.bridges = {name: self.bridges[name] for name in config.sessions if name in self.bridges}
 
     async def drain(self, limit: float) -> float:
@@ -106,12 +124,20 @@ class Fleet:
             endpoint.stop_intake()
         upstream_deadline = start + limit * _UPSTREAM_SHARE
         await asyncio.gather(*[bridge.supervisor.stop(upstream_deadline) for bridge in self.bridges.values()])
+        await asyncio.gather(
+            *[bridge.hub.queue.close(start + limit * _SPOOL_SHARE) for bridge in self.bridges.values()]
+        )
         await asyncio.gather(*[endpoint.stop(start + limit) for endpoint in endpoints])
         await self._local.stop()
         return self._loop.time() - start
 
-    def _build(self, name: str, session: SessionConfig, opened: list[OpenListener]) -> Bridge:
-        return build(SessionNames(name, self.boot), session, opened, self._budget, self._log)
+    def _build(self, name: str, session: SessionConfig) -> Bridge:
+        return build(SessionNames(name, self.boot), session, self._log)
+
+    async def _retire(self, bridge: Bridge, deadline: float) -> None:
+        """A session that is not configured any more: send what waits, and let go of its spool."""
+        await bridge.supervisor.stop(deadline)
+        await bridge.hub.queue.close(deadline + _LAST_COMMIT_SECONDS)
 
     def _supervise(self, bridge: Bridge) -> None:
         self._group.create_task(self._run_supervisor(bridge))
@@ -224,11 +250,12 @@ class Fleet:
         bridge.supervisor.status.last_close = before.status.last_close
         self._supervise(bridge)
 
-    async def _add(self, name: str, session: SessionConfig, opened: _Opened) -> None:
-        lost = {index for index in range(len(listeners_of(session))) if (name, index) not in opened}
-        session = without_listeners(session, lost)
-        sockets = [opened[key] for key in sorted(opened) if key[0] == name]
-        self.bridges[name] = bridge = self._build(name, session, sockets)
+    async def _add(self, bridge: Bridge, opened: _Opened) -> None:
+        name = bridge.names.session
+        lost = {index for index in range(len(listeners_of(bridge.config))) if (name, index) not in opened}
+        bridge.config = without_listeners(bridge.config, lost)
+        bridge.add_endpoints([opened[key] for key in sorted(opened) if key[0] == name], self._budget)
+        self.bridges[name] = bridge
         for endpoint in bridge.endpoints:
             await endpoint.start()
         self._supervise(bridge)
@@ -254,6 +281,21 @@ class NewListener:
     index: int
     listener: ListenerConfig
     where: str
+
+
+async def _open_queues(bridges: Collection[Bridge]) -> None:
+    """Open the spools. Raises BindError with all that cannot be used; then none is open."""
+    outcomes = await asyncio.gather(*[each.hub.queue.open() for each in bridges], return_exceptions=True)
+    problems: list[tuple[str, str]] = []
+    for bridge, outcome in zip(bridges, outcomes, strict=True):
+        if isinstance(outcome, SpoolError):
+            problems.append((f"sessions.{bridge.names.session}.queue.spool", str(outcome)))
+        elif outcome is not None:
+            raise outcome
+    if problems:
+        now = asyncio.get_running_loop().time()
+        await asyncio.gather(*[each.hub.queue.close(now + _LAST_COMMIT_SECONDS) for each in bridges])
+        raise BindError(problems)
 
 
 def _new_listeners(config: Config, plan: Plan) -> Iterator[NewListener]:

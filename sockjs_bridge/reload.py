@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from sockjs_bridge.config import Config, SessionConfig, TcpListener
 from sockjs_bridge.local_sockets import ListenerConfig, listeners_of
 
-_QUEUE_LIMITS = {"max_messages", "max_bytes", "max_age", "overflow"}
+_QUEUE_LIMITS = {"max_messages", "max_bytes", "max_age", "overflow", "spool_max_bytes"}
 
 
 Identity = tuple[str | bool, ...]
@@ -76,6 +76,15 @@ def make_plan(old: Config, running: Mapping[str, SessionConfig], new: Config) ->
             plan.listeners[name] = changes
             plan.lines.extend(_listener_lines(name, before, session, changes))
     return plan
+
+
+def unchangeable(running: Mapping[str, SessionConfig], new: Config) -> list[str]:
+    """What a reload cannot change, as problems with their key path."""
+    return [
+        f'sessions.{name}.queue.spool: can only change at a restart: messages may wait in "{before}"'
+        for name, session in new.sessions.items()
+        if name in running and (before := running[name].queue.spool) != session.queue.spool
+    ]
 
 
 def _process_lines(old: Config, new: Config) -> Iterator[str]:

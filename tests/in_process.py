@@ -126,8 +126,12 @@ async def running(toml: str, tmp_path: Path) -> AsyncIterator[Running]:
     daemon = Daemon(config, local, log, around)
     bridge = Running(daemon, file)
     task = asyncio.create_task(daemon.run())
+    listening = asyncio.create_task(daemon.listening.wait())
     try:
-        await daemon.listening.wait()
+        await asyncio.wait([task, listening], return_when=asyncio.FIRST_COMPLETED)
+        if not listening.done():
+            listening.cancel()
+            task.result()
         yield bridge
     finally:
         daemon.stop()

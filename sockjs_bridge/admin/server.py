@@ -88,8 +88,9 @@ class AdminServer:
         return web.Response(text="ok\n")
 
     async def _readyz(self, _request: web.Request) -> web.Response:
-        ready = self._daemon.is_ready
-        return web.Response(text="ok\n" if ready else "not ready\n", status=200 if ready else 503)
+        problems = self._daemon.problems
+        lines = [f"not ready: {problem}\n" for problem in problems]
+        return web.Response(text="".join(lines) or "ok\n", status=503 if problems else 200)
 
     async def _healthz(self, request: web.Request) -> web.Response:
         name = request.query.get("session")

@@ -49,8 +49,8 @@ class DaemonView(Protocol):
         """The sessions by name."""
 
     @property
-    def is_ready(self) -> bool:
-        """Whether the configuration is loaded and every listener serves programs."""
+    def problems(self) -> list[str]:
+        """What keeps it from serving programs, a line each; nothing: it is ready."""
 
     @property
     def reloads(self) -> Mapping[str, int]:
@@ -69,7 +69,8 @@ def status_document(daemon: DaemonView, wall: float, clock: float) -> dict[str, 
         "boot": process.boot,
         "started_at": _iso(process.started_at),
         "uptime_seconds": round(wall - process.started_at, 1),
-        "ready": daemon.is_ready,
+        "ready": not daemon.problems,
+        "problems": daemon.problems,
         "reloads": dict(daemon.reloads),
         "sessions": [_session(name, view, wall, clock) for name, view in daemon.bridges.items()],
     }

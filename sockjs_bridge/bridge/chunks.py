@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from sockjs_bridge.bridge.outbox import utf8_bytes
+from sockjs_bridge.bridge.batch import utf8_bytes
 
 Range = tuple[int, int]
 """Numbers of messages from the first to the last, both included."""
@@ -144,5 +144,6 @@ class Recovered:
     queued_messages: int = 0
     queued_bytes: int = 0
     in_doubt_messages: int = 0
+    in_doubt_bytes: int = 0
     set_aside: Path | None = None
     problem: str | None = None

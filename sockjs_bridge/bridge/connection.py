@@ -113,9 +113,19 @@ class Connection:
         """Leave politely: Close frame 1000. `run` returns when it is answered, or after `within` seconds."""
         self._leaving_for = cause
         self._session.close()
+        self._transport.close(NORMAL_CLOSURE, within)
+
+    def ask_for_confirmation(self) -> None:
+        """Ask now whether the server has read what was sent, where such a question is possible and open."""
         if isinstance(self._outgoing, Tracking):
             self._outgoing.ask_last()
-        self._transport.close(NORMAL_CLOSURE, within)
+
+    @property
+    def is_confirmed(self) -> bool:
+        """Whether nothing that was sent waits for an answer."""
+        if isinstance(self._outgoing, Tracking):
+            return self._outgoing.is_confirmed
+        return not self._outgoing.is_under_way
 
     @property
     def has_flushed(self) -> bool:

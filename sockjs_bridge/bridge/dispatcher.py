@@ -51,6 +51,7 @@ class Dispatcher:
         self._log = log
         self._link: Sending | None = None
         self._expiry: asyncio.TimerHandle | None = None
+        queue.join(self)
 
     @property
     def keeps_unconfirmed(self) -> bool:
@@ -68,10 +69,12 @@ class Dispatcher:
     def attach(self, link: Sending) -> None:
         """The session is open."""
         self._link = link
+        self.queue.begin_sending()
 
     def detach(self) -> None:
         """The session has ended."""
         self._link = None
+        self.queue.end_sending()
 
     def offer(self, messages: list[str], receipts: Receipts | None = None) -> int:
         """Take messages of a program; returns how many are done with, from the front."""
@@ -85,7 +88,7 @@ class Dispatcher:
             self.stats.messages_accepted += len(messages)
             return len(messages)
         taken = self._enqueue(messages, receipts)
-        if taken < len(messages):
+        if taken < len(messages) and not self.queue.is_settling:
             rest = messages[taken:]
             rest_receipts = receipts.part(taken) if receipts is not None else None
             match self.queue.limits.overflow:
@@ -107,6 +110,27 @@ class Dispatcher:
         self.stats.messages_accepted += messages
         if receipts is not None:
             receipts.report(MessageFate.QUEUED)
+        self._plan_expiry()
+
+    def note_recovered(self, queued: int, in_doubt: int) -> None:
+        """Messages of an earlier run were found: those that were not sent, and those that may have been.
+
+        So that the sums add up, they count as accepted, and as written, by this run.
+        """
+        self.stats.messages_accepted += queued + in_doubt
+        self.stats.messages_sent += in_doubt
+        self.stats.messages_in_doubt += in_doubt
+        self._log.warning(
+            "found messages of an earlier run in the spool; those in doubt "
+            + ("are sent again" if self.queue.limits.resend_in_doubt else "are not sent again"),
+            queued=queued,
+            in_doubt=in_doubt,
+        )
+        self._plan_expiry()
+
+    def note_changed(self) -> None:
+        """There may be more to send, or more room."""
+        self._make_room()
 
     def note_written(self, batch: Batch) -> None:
         """A batch was handed to the connection."""
@@ -162,8 +186,6 @@ class Dispatcher:
         if self._expiry is not None:
             self._expiry.cancel()
         if not self.queue.accepts_at_once:
-            if self.queue.messages:
-                self._log.info("messages stay in the spool", messages=self.queue.messages)
             return
         rest: list[Burst] = []
         while self.queue.messages:

@@ -18,6 +18,20 @@ class QueueLimits:
     max_age: float = 0.0
     overflow: str = "pause"
     resend_in_doubt: bool = False
+    max_spool_bytes: int = 256 << 20
+
+
+class QueueOwner(Protocol):
+    """Who hears of what a queue does by itself."""
+
+    def note_accepted(self, messages: int, receipts: Receipts | None) -> None:
+        """Messages that were offered are on disk now."""
+
+    def note_recovered(self, queued: int, in_doubt: int) -> None:
+        """Messages of an earlier run were found: those that were not sent, and those that may have been."""
+
+    def note_changed(self) -> None:
+        """There may be more to send, or more room."""
 
 
 class Queue(Protocol):
@@ -29,6 +43,8 @@ class Queue(Protocol):
     limits: QueueLimits
     accepts_at_once: bool
     """Whether what `offer` takes is accepted; else it is once it is on disk."""
+    problem: str | None
+    """What keeps the queue from taking messages, beside being full."""
 
     @property
     def messages(self) -> int:
@@ -45,6 +61,25 @@ class Queue(Protocol):
     @property
     def is_empty(self) -> bool:
         """Whether nothing waits, nor is on its way into the queue."""
+
+    @property
+    def is_settling(self) -> bool:
+        """Whether there may be room in a moment, without anybody's doing."""
+
+    def join(self, owner: QueueOwner) -> None:
+        """Tell from now on what happens."""
+
+    async def open(self) -> None:
+        """Begin. Raises SpoolError."""
+
+    async def close(self, deadline: float) -> None:
+        """Make what was taken safe, by `deadline` (seconds of the loop's clock)."""
+
+    def begin_sending(self) -> None:
+        """A session is open."""
+
+    def end_sending(self) -> None:
+        """The session has ended."""
 
     def offer(self, messages: list[str], now: float, receipts: Receipts | None = None) -> int:
         """Take as many messages as there is room for, from the front; returns how many."""
@@ -91,6 +126,7 @@ class Outbox:
         "accepts_at_once",
         "limits",
         "messages",
+        "problem",
         "resends",
         "size_bytes",
     )
@@ -98,6 +134,7 @@ class Outbox:
     def __init__(self, limits: QueueLimits) -> None:
         self.limits = limits
         self.accepts_at_once = True
+        self.problem: str | None = None
         self._bursts: deque[Burst] = deque()
         self._held_messages = 0
         self._held_bytes = 0
@@ -109,6 +146,26 @@ class Outbox:
     def is_empty(self) -> bool:
         """Whether nothing waits."""
         return not self.messages
+
+    @property
+    def is_settling(self) -> bool:
+        """Never: it is full or it is not."""
+        return False
+
+    def join(self, owner: QueueOwner) -> None:
+        """Nothing happens here by itself."""
+
+    async def open(self) -> None:
+        """Nothing to do."""
+
+    async def close(self, deadline: float) -> None:
+        """Nothing to do."""
+
+    def begin_sending(self) -> None:
+        """Nothing to do: everything can be taken at any time."""
+
+    def end_sending(self) -> None:
+        """Nothing to do."""
 
     def offer(self, messages: list[str], now: float, receipts: Receipts | None = None) -> int:
         """Take as many messages as there is room for, from the front; returns how many.

@@ -21,8 +21,8 @@ from typing import Final
 
 import orjson
 
+from sockjs_bridge.bridge.batch import utf8_bytes
 from sockjs_bridge.bridge.chunks import Chunk, Gaps, Marks, Recovered, Work, stored_bytes
-from sockjs_bridge.bridge.outbox import utf8_bytes
 from sockjs_bridge.errors import SpoolError
 
 __all__ = ["Chunk", "Marks", "Recovered", "SpoolFile", "Work"]
@@ -195,7 +195,7 @@ class SpoolFile:
     def _recover(self) -> None:
         self._recover_marks()
         done, sending = self._marks.done, self._marks.sending
-        queued = queued_bytes = in_doubt = 0
+        queued = queued_bytes = in_doubt = in_doubt_bytes = 0
         following = done + 1
         with closing(self._chunks_from(0)) as chunks:
             for chunk in chunks:
@@ -208,10 +208,14 @@ class SpoolFile:
                 for piece in self._open_parts(chunk, sending):
                     queued += len(piece.messages)
                     queued_bytes += piece.size_bytes
-                in_doubt += sum(len(piece.messages) for piece in self._open_parts(chunk, done, sending))
+                for piece in self._open_parts(chunk, done, sending):
+                    in_doubt += len(piece.messages)
+                    in_doubt_bytes += piece.size_bytes
         if following > self._last + 1 or self._gaps.outside(following, self._last):
             raise _DamagedError(f"the messages up to number {self._last} are not all there")
-        self.recovered = Recovered(self._marks, tuple(self._gaps), self._last, queued, queued_bytes, in_doubt)
+        self.recovered = Recovered(
+            self._marks, tuple(self._gaps), self._last, queued, queued_bytes, in_doubt, in_doubt_bytes
+        )
 
     def _recover_marks(self) -> None:
         rows = self._connection.execute("SELECT done, sending, last, gaps, checksum FROM marks").fetchall()

@@ -32,6 +32,7 @@ RAW = "websocket-raw"
 _FAILING = "cannot connect"
 _LOOK_SECONDS = 0.02
 _SHORTEST_CLOSE_SECONDS = 0.2
+_LONGEST_CONFIRMATION_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +123,7 @@ class Supervisor:
         connection = self._connection
         if connection is not None and self.is_open:
             await self._until(lambda: not self.is_open or connection.has_flushed, deadline)
+            await self._confirm(connection, min(deadline, self._loop.time() + _LONGEST_CONFIRMATION_SECONDS))
         self._stopping = True
         if connection is not None and self.is_open:
             # The answer to our Close proves that the server has read all before it: worth the time there is.
@@ -137,10 +139,16 @@ class Supervisor:
         self._stopping = True
         connection = self._connection
         if connection is not None and self.is_open:
+            await self._confirm(connection, self._loop.time() + _SHORTEST_CLOSE_SECONDS)
             connection.close(_SHORTEST_CLOSE_SECONDS, cause)
             await self._until(lambda: not self.is_open, self._loop.time() + 2 * _SHORTEST_CLOSE_SECONDS)
         if self._task is not None:
             self._task.cancel()
+
+    async def _confirm(self, connection: Connection, deadline: float) -> None:
+        """Let the server read what was sent before it is told that we leave: some give up what they have to answer."""
+        connection.ask_for_confirmation()
+        await self._until(lambda: not self.is_open or connection.is_confirmed, deadline)
 
     async def _until(self, done: Callable[[], bool], deadline: float) -> None:
         # Polled, because it is only for a drain: nothing else would ever wait for these conditions.

@@ -39,6 +39,11 @@ class Tracking:
         elif self._timer is None and self._asks:
             self._timer = self._loop.call_later(CONFIRM_SECONDS, self._ask_by_time)
 
+    @property
+    def is_confirmed(self) -> bool:
+        """Whether all that was written is confirmed."""
+        return not self._ledger.unconfirmed
+
     def next_ping(self) -> int:
         """The number for a PING that is sent for whatever reason: its answer confirms, too."""
         return self._ledger.ping()

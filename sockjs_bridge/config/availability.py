@@ -26,8 +26,6 @@ LIMITS: Mapping[str, Limit] = {
     "session.tls.key": ("",),
     "session.tls.server_name": ("",),
     "session.tls.verify": (True,),
-    "session.queue.spool": ("",),
-    "session.queue.spool_max_bytes": (256 << 20,),
     "session.on_connect": ((),),
     "session.relogin_on": ((),),
     "session.keepalive": ((),),

@@ -397,7 +397,7 @@ async def test_over_a_real_file(tmp_path: Path, told: Told) -> None:
     assert names_in(tmp_path) == [path.name]
     again = Spool(partial(SpoolFile.open, path), committed=told.committed, failing=told.failing)
     assert await again.open() == Recovered(
-        marks=Marks(1, 2), last=3, queued_messages=1, queued_bytes=1, in_doubt_messages=1
+        Marks(1, 2), last=3, queued_messages=1, queued_bytes=1, in_doubt_messages=1, in_doubt_bytes=1
     )
     assert await close(again)
 

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from sockjs_bridge.bridge.batch import utf8_bytes
 from sockjs_bridge.bridge.chunks import Chunk, Gaps, Marks, Recovered, Work, stored_bytes
-from sockjs_bridge.bridge.outbox import utf8_bytes
 from sockjs_bridge.bridge.spool_file import SpoolFile
 from sockjs_bridge.errors import SpoolError
 
@@ -112,6 +112,7 @@ def test_what_it_held_is_told_after_opening(file: SpoolFile, path: Path) -> None
         queued_messages=2,
         queued_bytes=2,
         in_doubt_messages=3,
+        in_doubt_bytes=3,
     )
     assert again.used_bytes == file.used_bytes
     again.close()

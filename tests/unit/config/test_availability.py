@@ -19,12 +19,6 @@ NOT_YET = {
     "tls.cert": (SESSION + 'tls.cert = "cert.pem"', "sessions.chat.tls.cert", ""),
     "tls.server_name": (SESSION + 'tls.server_name = "h"', "sessions.chat.tls.server_name", ""),
     "tls.verify": (SESSION + "tls.verify = false", "sessions.chat.tls.verify", ""),
-    "queue.spool": (SESSION + 'queue.spool = "s.db"', "sessions.chat.queue.spool", ""),
-    "queue.spool_max_bytes": (
-        SESSION + "queue.spool_max_bytes = 1",
-        "sessions.chat.queue.spool_max_bytes",
-        "",
-    ),
     "on_connect": (SESSION + 'on_connect = [{ send = "x" }]', "sessions.chat.on_connect", ""),
     "relogin_on": (SESSION + 'relogin_on = [{ match = "x" }]', "sessions.chat.relogin_on", ""),
     "keepalive": (SESSION + 'keepalive = [{ send = "x", every = 1 }]', "sessions.chat.keepalive", ""),
@@ -46,7 +40,7 @@ NOT_YET = {
     "tcp.replay": (LISTENER + "replay = 1", "sessions.chat.tcp[0].replay", ""),
     "tcp.allow": (LISTENER + 'allow = ["10.0.0.0/8"]', "sessions.chat.tcp[0].allow", ""),
     "tcp.tls.cert": (LISTENER + 'tls.cert = "c.pem"', "sessions.chat.tcp[0].tls.cert", ""),
-    "in the defaults": (SESSION + '[defaults]\nqueue.spool = "s.db"', "defaults.queue.spool", ""),
+    "in the defaults": (SESSION + '[defaults]\nproxy = "env"', "defaults.proxy", ""),
     "variable": (SESSION + 'headers.A = "${env:A}"', "sessions.chat.headers.A", ": ${...}"),
     "escaped variable": (SESSION + 'headers.A = "$${A}"', "sessions.chat.headers.A", ": ${...}"),
     "variable where it makes no sense": (SESSION + '[log]\nlevel = "${env:A}"', "log.level", ": ${...}"),
@@ -132,14 +126,14 @@ def test_what_this_version_does(problems: Finder) -> None:
 def test_what_is_wrong_inside_a_missing_feature_is_not_reported(problems: Finder) -> None:
     lines = problems(
         SESSION
-        + 'ping_interval = 0\nqueue.spool = "s.db"\n'
+        + 'relogin_on = [{ mtch = "x" }]\n'
         + 'tcp = [{ listen = "9000", mode = "dedicated" }]\n'
         + 'on_connect = [{ snd = "x" }]\n'
     )
 
     assert [line.split(": ", 1)[1] for line in lines] == [
-        "sessions.chat.queue.spool: not available in this version",
         "sessions.chat.on_connect: not available in this version",
+        "sessions.chat.relogin_on: not available in this version",
         'sessions.chat.tcp[0].mode: not available in this version: "dedicated" (there is: shared)',
     ]
 
