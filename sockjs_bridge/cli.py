@@ -3,12 +3,12 @@
 import argparse
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from sockjs_bridge import __version__
-from sockjs_bridge.cli_arguments import add_connect, add_probe
+from sockjs_bridge.cli_arguments import add_admin, add_connect, add_probe
 from sockjs_bridge.errors import BindError, ConfigError
 
 if TYPE_CHECKING:
@@ -99,8 +99,6 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _add_operating(commands: "argparse._SubParsersAction[_Parser]") -> None:
-    from sockjs_bridge import operate
-
     status = commands.add_parser("status", help="show the sessions of a running bridge", allow_abbrev=False)
     status.add_argument("--json", action="store_true", help="the whole status document")
     status.add_argument("--watch", action="store_true", help="again every two seconds, until Ctrl-C")
@@ -113,30 +111,22 @@ def _add_operating(commands: "argparse._SubParsersAction[_Parser]") -> None:
         "healthcheck", help="exit 0 if a running bridge serves programs, else 69", allow_abbrev=False
     )
     healthcheck.add_argument("--session", metavar="NAME", help="ask whether this session is open instead")
-    for parser, run in (
-        (status, operate.run_status),
-        (reload, operate.run_reload),
-        (reconnect, operate.run_reconnect),
-        (healthcheck, operate.run_healthcheck),
-    ):
+    for parser in (status, reload, reconnect, healthcheck):
         _add_config(parser)
-        operate.add_arguments(parser)
-        parser.set_defaults(command=_reporting(run))
+        add_admin(parser)
+        parser.set_defaults(command=_operate)
 
 
-def _reporting(run: Callable[[argparse.Namespace], int]) -> Callable[[argparse.Namespace], int]:
-    def command(options: argparse.Namespace) -> int:
-        from sockjs_bridge import operate
+def _operate(options: argparse.Namespace) -> int:
+    from sockjs_bridge import operate
 
-        try:
-            return run(options)
-        except operate.AdminError as error:
-            print(f"sockjs-bridge {options.name}: {error}", file=sys.stderr)
-            return error.exit_code
-        except KeyboardInterrupt:
-            return EXIT_OK
-
-    return command
+    try:
+        return operate.run(options)
+    except operate.AdminError as error:
+        print(f"sockjs-bridge {options.name}: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        return EXIT_OK
 
 
 def _add_generated(commands: "argparse._SubParsersAction[_Parser]") -> None:
@@ -192,7 +182,7 @@ def _check(options: argparse.Namespace) -> int:
     from sockjs_bridge.protocol.urls import BaseUrl
 
     if any(endpoint.curve.secret_key_file for each in config.sessions.values() for endpoint in each.zmq):
-        from sockjs_bridge.local_sockets import key_problems
+        from sockjs_bridge.local_zeromq import key_problems
 
         problems = key_problems(config)
         if problems:

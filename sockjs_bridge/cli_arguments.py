@@ -1,4 +1,4 @@
-"""Arguments of `connect` and `probe`. Nothing is imported that would make `--help` slow."""
+"""Arguments of commands that have many. Nothing is imported that would make `--help` slow."""
 
 import argparse
 
@@ -82,6 +82,15 @@ def add_probe(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--no-send", action="store_true", help="send no message at all")
     parser.add_argument("--json", action="store_true", help="for machines")
+
+
+def add_admin(parser: argparse.ArgumentParser) -> None:
+    """Say where the admin listener of a running bridge is; `--config` is added by the caller."""
+    parser.add_argument(
+        "--admin",
+        metavar="ADDR",
+        help='the admin listener: "127.0.0.1:9180" or "unix:/path" (else as configured)',
+    )
 
 
 def _describe(parser: argparse.ArgumentParser, description: str, epilog: str) -> None:

@@ -12,12 +12,11 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 import uvloop
 
 from sockjs_bridge import __version__
-from sockjs_bridge.admin.server import AdminOptions, AdminServer
 from sockjs_bridge.admin.view import Process, sessions_open
 from sockjs_bridge.config import AdminConfig, Config
 from sockjs_bridge.endpoints.address import parse_listen
@@ -30,6 +29,9 @@ from sockjs_bridge.log import EventLog, configure
 from sockjs_bridge.reload import make_plan, unchangeable
 from sockjs_bridge.service_manager import ServiceManager
 from sockjs_bridge.wiring import Bridge
+
+if TYPE_CHECKING:
+    from sockjs_bridge.admin.server import AdminServer
 
 EXIT_OK = 0
 EXIT_UNAVAILABLE = 69
@@ -219,9 +221,12 @@ class Daemon:
         with contextlib.suppress(BridgeError):  # it is in the log
             await self.reload()
 
-    def _make_admin(self, admin: AdminConfig, sockets: list[socket.socket]) -> AdminServer | None:
+    def _make_admin(self, admin: AdminConfig, sockets: list[socket.socket]) -> "AdminServer | None":
         if not sockets:
             return None
+        # Without the listener, its HTTP server and the writer of metrics are neither loaded nor in memory.
+        from sockjs_bridge.admin.server import AdminOptions, AdminServer
+
         options = AdminOptions(admin.allowed_hosts, admin.token)
         return AdminServer(options, sockets, self, self._log)
 

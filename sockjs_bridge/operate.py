@@ -11,6 +11,7 @@ import socket
 import sys
 import time
 import tomllib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -46,13 +47,9 @@ class _UnixConnection(http.client.HTTPConnection):
         self.sock.connect(self._path)
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Where the admin listener is; `--config` is added by the caller."""
-    parser.add_argument(
-        "--admin",
-        metavar="ADDR",
-        help='the admin listener: "127.0.0.1:9180" or "unix:/path" (else as configured)',
-    )
+def run(options: argparse.Namespace) -> int:
+    """Run the command that `options` names; returns the exit code. Raises AdminError."""
+    return _COMMANDS[options.name](options)
 
 
 def run_status(options: argparse.Namespace) -> int:
@@ -187,3 +184,11 @@ def _where(options: argparse.Namespace) -> tuple[str, str]:
 def _complain(command: str, document: dict[str, Any], exit_code: int = EXIT_UNAVAILABLE) -> int:
     print(f"sockjs-bridge {command}: {document.get('error', 'refused')}", file=sys.stderr)
     return exit_code
+
+
+_COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
+    "status": run_status,
+    "reload": run_reload,
+    "reconnect": run_reconnect,
+    "healthcheck": run_healthcheck,
+}

@@ -1,5 +1,6 @@
 """The metrics page. The only module that knows prometheus_client: everything else counts in plain integers."""
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 
 from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
@@ -178,13 +179,16 @@ class _SessionCollector(Collector):
             yield (name, "to_server"), getattr(view.hub.stats, f"{what}_sent")
 
     def _listeners(self, *counts: str) -> _Samples:
+        # Two ZeroMQ endpoints may differ in nothing but their topics; Prometheus refuses a series that is there twice.
+        sums: Counter[tuple[str, ...]] = Counter()
         for name, view in self._daemon.bridges.items():
             for endpoint in view.endpoints:
                 known = endpoint.describe()
                 for count in counts:
                     if count in known:
                         listener = known["address"] if known["type"] == "tcp" else endpoint.name
-                        yield (name, str(listener)), float(known[count])
+                        sums[name, str(listener)] += int(known[count])
+        yield from sums.items()
 
     @staticmethod
     def _gauge(name: str, text: str, labels: tuple[str, ...], samples: _Samples) -> Metric:

@@ -209,9 +209,7 @@ class SessionConfig(SessionDefaults):
 class Config(BaseSettings):
     """The whole configuration; `defaults` are merged into each of the `sessions` already."""
 
-    model_config = SettingsConfigDict(
-        frozen=True, extra="forbid", hide_input_in_errors=True, use_attribute_docstrings=True
-    )
+    model_config = SettingsConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
     bridge: BridgeConfig = BridgeConfig()
     """the process"""

@@ -115,8 +115,11 @@ class TcpListener:
         """Begin to accept. Raises OSError."""
         loop = asyncio.get_running_loop()
         for sock in self._sockets:
-            create = loop.create_unix_server if sock.family == socket.AF_UNIX else loop.create_server
-            self._servers.append(await create(lambda: TcpClient(self), sock=sock, backlog=BACKLOG))
+            # Not create_unix_server: on Python 3.13 it removes the socket's file at its end, which may be another's
+            # by then, after a reload or of the service manager.
+            self._servers.append(
+                await loop.create_server(lambda: TcpClient(self), sock=sock, backlog=BACKLOG)
+            )
         self.log.info(f"listening on {self.name}", framing=self.options.framing.name)
 
     def deliver(self, messages: list[str], first_seq: int) -> bool:

@@ -11,6 +11,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.in_process import Running, running, until
+from tests.metrics_lint import complaints, promtool
 from tests.real_servers import RealServer
 
 POST = {"X-Sockjs-Bridge": "1"}
@@ -135,6 +136,21 @@ async def test_the_metrics_page(server: RealServer, tmp_path: Path) -> None:
         connects = "sockjs_bridge_connects_total", ("result", "opened"), session, ("transport", "websocket")
         assert values[connects] == 1
         assert values["sockjs_bridge_clients", ("listener", bridge.listener().name), session] == 1
+
+
+async def test_the_linter_of_prometheus_has_nothing_to_say(server: RealServer, tmp_path: Path) -> None:
+    pub = '[[sessions.chat.zmq]]\ntype = "pub"\nendpoint = "tcp://127.0.0.1:0"\n'
+    away = '[sessions.away]\nurl = "http://127.0.0.1:1/x"\n'
+    async with running(config(server, tmp_path, pub + away), tmp_path) as bridge:
+        await bridge.opened()
+        await until(lambda: bridge.daemon.bridges["away"].supervisor.status.last_failure)
+        _, text = await ask(bridge, "/metrics")
+    assert "sockjs_bridge_zmq_subscribers{" in text
+    assert "process_cpu_seconds_total" in text
+    assert complaints(text) == []
+    said = await asyncio.to_thread(promtool, text)
+    if said is not None:
+        assert (said.returncode, said.stdout, said.stderr) == (0, "", "")
 
 
 async def test_reconnect(server: RealServer, tmp_path: Path) -> None:
