@@ -129,6 +129,59 @@ def test_the_page_is_live_and_fits_a_phone(bridge: BridgeProcess) -> None:
         assert window.run("return document.activeElement.getAttribute('aria-label')") == "Reconnect chat"
 
 
+def test_the_page_goes_on_after_its_sessions_have_changed(
+    server: RealServer, bridge: BridgeProcess, tmp_path: Path
+) -> None:
+    with browser() as window:
+        window.open(f"http://{admin(bridge)}/")
+        next(tmp_path.glob("*.toml")).write_text(
+            config(server, f'[sessions.more]\nurl = "{server.url("/echo")}"')
+        )
+        bridge.send_signal(signal.SIGHUP)
+        wait_until(lambda: window.run("return document.getElementById('name-more') !== null"), "the new card")
+        window.run("document.querySelector('[data-reconnect=chat]').click()")
+        bridge.wait_open(2)
+
+
+def test_the_page_tells_of_a_refusal_until_the_next_try(server: RealServer, bridge: BridgeProcess) -> None:
+    with browser() as window:
+        window.open(f"http://{admin(bridge)}/")
+
+        def click() -> None:
+            window.run("document.querySelector('[data-reconnect]').click()")
+
+        def text(element: str) -> str:
+            return str(window.run(f"return document.getElementById('{element}').textContent"))
+
+        # A session that has gone from the configuration, on a page that does not know it yet.
+        window.run("document.querySelector('[data-reconnect=chat]').dataset.reconnect = 'gone'")
+        click()
+        refusal = "Reconnecting gone was refused: "
+        wait_until(lambda: text("answer").startswith(refusal), "the refusal")
+        summary = text("summary")
+        wait_until(lambda: text("summary") != summary, "the next event")
+        assert text("answer").startswith(refusal)
+        click()
+        wait_until(lambda: text("answer") == "", "the refusal is over")
+
+
+def test_the_page_comes_back_after_an_error_of_a_proxy(bridge: BridgeProcess) -> None:
+    """A browser gives an EventSource up for good that was answered by another status than 200."""
+    with browser() as window:
+        # The page from the bridge, the events from something that is no bridge.
+        window.devtools("Page.enable")
+        window.devtools(
+            "Page.addScriptToEvaluateOnNewDocument",
+            source="const real = EventSource; let asked = 0;"
+            "window.EventSource = class extends real {"
+            "constructor(url) { super(asked++ ? url : '/nowhere'); } };",
+        )
+        window.open(f"http://{admin(bridge)}/")
+        wait_until(
+            lambda: window.run("return document.getElementById('live').textContent") == "Live.", "live"
+        )
+
+
 def test_everything_on_the_page_has_an_accessible_name(bridge: BridgeProcess) -> None:
     with browser() as window:
         window.open(f"http://{admin(bridge)}/")
