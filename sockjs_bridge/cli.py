@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 EXIT_OK = 0
 EXIT_USAGE = 64
 EXIT_CONFIG = 78
+EXIT_INTERRUPTED = 130
 
 _EXAMPLES = """\
 examples:
@@ -50,10 +51,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code."""
     options = _parser().parse_args(arguments)
     try:
-        return int(options.command(options))
+        code = int(options.command(options))
+        if sys.stdout is not None:
+            sys.stdout.flush()
     except ConfigError as error:
         print(error, file=sys.stderr)
         return EXIT_CONFIG
+    except BrokenPipeError:  # whoever read our output has enough, such as `head`
+        sys.stdout = None  # or the interpreter complains of what it cannot flush
+        return EXIT_OK
+    return code
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -131,10 +138,11 @@ def _reporting(run: Callable[[argparse.Namespace], int]) -> Callable[[argparse.N
         try:
             return run(options)
         except operate.AdminError as error:
-            print(f"sockjs-bridge {options.name}: {error}", file=sys.stderr)
+            *problems, last = str(error).splitlines()
+            print(*problems, f"sockjs-bridge {options.name}: {last}", sep="\n", file=sys.stderr)
             return error.exit_code
         except KeyboardInterrupt:
-            return EXIT_OK
+            return EXIT_INTERRUPTED
 
     return command
 

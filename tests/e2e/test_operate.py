@@ -1,14 +1,25 @@
 """The commands that talk to a running bridge, and the page in a real browser."""
 
 import json
+import os
 import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.bridge_process import BridgeProcess, BridgeStarter, LineClient, run_command, wait_until
+from tests.bridge_process import (
+    BridgeProcess,
+    BridgeStarter,
+    LineClient,
+    clean_environment,
+    run_command,
+    wait_until,
+)
 from tests.browser import browser
+from tests.on_terminal import OnTerminal
 from tests.real_servers import RealServer
 
 PHONE_WIDTH = 390
@@ -51,6 +62,38 @@ def test_status_is_a_table_or_json(bridge: BridgeProcess, tmp_path: Path) -> Non
     assert heading.index("STATE") == chat.index("open")
     document = run_command("status", "--json", "--admin", admin(bridge), folder=tmp_path)
     assert [session["name"] for session in json.loads(document.stdout)["sessions"]] == ["chat", "away"]
+
+
+def test_watching_fits_the_terminal_and_outlasts_the_bridge(bridge: BridgeProcess) -> None:
+    with OnTerminal("status", "--watch", "--admin", admin(bridge)) as terminal:
+        terminal.resize(40, 3)
+        terminal.read_until("SESSION")
+        terminal.forget()
+        terminal.read_until("\x1b\\[H\x1b\\[2J[^\x1b]*\x1b")
+        drawn = terminal.screen.partition("\x1b[H\x1b[2J")[2].partition("\x1b")[0].splitlines()
+        assert [line[:7] for line in drawn] == ["SESSION", "and 2 m"]
+        assert len(drawn[0]) == 40
+        bridge.stop()
+        terminal.read_until("no answer at")
+        terminal.type("\x03")
+        assert terminal.wait() == 0
+
+
+def test_whoever_reads_the_output_may_leave(bridge: BridgeProcess, tmp_path: Path) -> None:
+    """Such as `head`: it is no failure, and there is no traceback."""
+    for command in (["status", "--admin", admin(bridge)], ["schema"]):
+        reader, writer = os.pipe()
+        os.close(reader)
+        done = subprocess.run(
+            [sys.executable, "-m", "sockjs_bridge", *command],
+            stdout=writer,
+            stderr=subprocess.PIPE,
+            env=clean_environment(),
+            cwd=tmp_path,
+            check=False,
+        )
+        os.close(writer)
+        assert (done.returncode, done.stderr) == (0, b"")
 
 
 def test_reconnect(bridge: BridgeProcess, tmp_path: Path) -> None:
