@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from sockjs_bridge import __version__
-from sockjs_bridge.cli_arguments import add_connect, add_probe
+from sockjs_bridge.cli_arguments import EXAMPLES, add_connect, add_probe
 from sockjs_bridge.errors import BindError, ConfigError
 
 if TYPE_CHECKING:
@@ -102,6 +102,9 @@ def _parser() -> argparse.ArgumentParser:
     keygen.add_argument("file", metavar="FILE", help="where the secret key goes; must not exist yet")
     keygen.set_defaults(command=_keygen)
     _add_generated(commands)
+    for name, examples in EXAMPLES.items():
+        commands.choices[name].epilog = examples
+        commands.choices[name].formatter_class = argparse.RawDescriptionHelpFormatter
     return parser
 
 
@@ -155,8 +158,6 @@ def _add_generated(commands: "argparse._SubParsersAction[_Parser]") -> None:
     completion = commands.add_parser(
         "completion",
         help="print a completion script for a shell",
-        description="For bash: source <(sockjs-bridge completion bash). "
-        "For zsh: sockjs-bridge completion zsh, into a file _sockjs-bridge in a folder of $fpath.",
         allow_abbrev=False,
     )
     completion.add_argument("shell", choices=("bash", "zsh"), help="the shell to complete in")
