@@ -132,10 +132,9 @@ class Daemon:
         """Serve until the end, then drain; returns the exit code."""
         async with asyncio.TaskGroup() as group:
             self._group = group
-            async with self._reloading:  # a SIGHUP may come already
-                await self._fleet.start(group)
-                if self._admin is not None:
-                    await self._admin.start()
+            await self._fleet.start(group)
+            if self._admin is not None:
+                await self._admin.start()
             self.listening.set()
             self._manager.notify(READY=1, STATUS=self._summary())
             watch = group.create_task(self._watch_startup())
