@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from sockjs_bridge import __version__
-from sockjs_bridge.cli_arguments import add_admin, add_connect, add_probe
+from sockjs_bridge.cli_arguments import EXAMPLES, add_admin, add_connect, add_probe
 from sockjs_bridge.errors import BindError, ConfigError
 
 if TYPE_CHECKING:
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 EXIT_OK = 0
 EXIT_USAGE = 64
 EXIT_CONFIG = 78
+EXIT_INTERRUPTED = 130
 
 _EXAMPLES = """\
 examples:
@@ -50,10 +51,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code."""
     options = _parser().parse_args(arguments)
     try:
-        return int(options.command(options))
+        code = int(options.command(options))
+        if sys.stdout is not None:
+            sys.stdout.flush()
     except ConfigError as error:
         print(error, file=sys.stderr)
         return EXIT_CONFIG
+    except BrokenPipeError:  # whoever read our output has enough, such as `head`
+        sys.stdout = None  # or the interpreter complains of what it cannot flush
+        return EXIT_OK
+    return code
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -95,6 +102,9 @@ def _parser() -> argparse.ArgumentParser:
     keygen.add_argument("file", metavar="FILE", help="where the secret key goes; must not exist yet")
     keygen.set_defaults(command=_keygen)
     _add_generated(commands)
+    for name, examples in EXAMPLES.items():
+        commands.choices[name].epilog = examples
+        commands.choices[name].formatter_class = argparse.RawDescriptionHelpFormatter
     return parser
 
 
@@ -123,10 +133,11 @@ def _operate(options: argparse.Namespace) -> int:
     try:
         return operate.run(options)
     except operate.AdminError as error:
-        print(f"sockjs-bridge {options.name}: {error}", file=sys.stderr)
+        *problems, last = str(error).splitlines()
+        print(*problems, f"sockjs-bridge {options.name}: {last}", sep="\n", file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt:
-        return EXIT_OK
+        return EXIT_INTERRUPTED
 
 
 def _add_generated(commands: "argparse._SubParsersAction[_Parser]") -> None:
@@ -137,8 +148,6 @@ def _add_generated(commands: "argparse._SubParsersAction[_Parser]") -> None:
     completion = commands.add_parser(
         "completion",
         help="print a completion script for a shell",
-        description="For bash: source <(sockjs-bridge completion bash). "
-        "For zsh: sockjs-bridge completion zsh, into a file _sockjs-bridge in a folder of $fpath.",
         allow_abbrev=False,
     )
     completion.add_argument("shell", choices=("bash", "zsh"), help="the shell to complete in")

@@ -176,8 +176,11 @@ class Daemon:
         """Load the configuration again and change over to it: all of it, or nothing.
 
         Returns what changed, a line each. Raises ConfigError with every problem; then nothing has changed.
+        Raises BridgeError once the daemon has begun to stop.
         """
+        self._refuse_while_stopping()
         async with self._reloading:
+            self._refuse_while_stopping()
             self._manager.reloading()
             try:
                 lines = await self._change_over()
@@ -191,14 +194,18 @@ class Daemon:
         self._log.info("reloaded", changes="; ".join(lines) or "none")
         return lines
 
+    def _refuse_while_stopping(self) -> None:
+        if self._end.done():
+            raise BridgeError("the bridge is stopping; nothing has changed")
+
     async def _change_over(self) -> list[str]:
-        if self._surroundings.load is None or self._end.done():
+        if self._surroundings.load is None:
             raise ConfigError(["there is nothing to reload"])
         config = await asyncio.to_thread(self._surroundings.load)
         running = {name: bridge.config for name, bridge in self._fleet.bridges.items()}
         if problems := unchangeable(running, config):
             raise ConfigError(problems)
-        plan = make_plan(self._config, running, config)
+        plan = make_plan(self._config, running, config, self._fleet.given_up)
         admin_changed = config.admin != self._config.admin
         try:
             admin_sockets = self._new_admin_sockets(config.admin) if admin_changed else []
@@ -212,9 +219,9 @@ class Daemon:
             raise ConfigError([f"{where}: {what}" for where, what in error.problems]) from error
         if config.log != self._config.log:
             configure(config.log.level, config.log.format)
-        self._config = config
+        before, self._config = self._config, config
         if admin_changed:
-            await self._exchange_admin(config.admin, admin_sockets)
+            await self._exchange_admin(before.admin, config.admin, admin_sockets)
         return plan.lines
 
     async def _reload_by_signal(self) -> None:
@@ -231,17 +238,26 @@ class Daemon:
         return AdminServer(options, sockets, self, self._log)
 
     def _new_admin_sockets(self, admin: AdminConfig) -> list[socket.socket]:
-        if self._admin is not None and admin.listen == self._config.admin.listen:
+        if (
+            self._admin is None
+            or admin.listen != self._config.admin.listen
+            or not self._admin.is_reachable  # somebody has removed the file of its socket
+        ):
+            return bind_admin(admin)
+        try:
             return self._admin.give_sockets()
-        return bind_admin(admin)
+        except OSError as error:
+            raise BindError([("admin.listen", str(error))]) from error
 
-    async def _exchange_admin(self, admin: AdminConfig, sockets: list[socket.socket]) -> None:
+    async def _exchange_admin(
+        self, old: AdminConfig, admin: AdminConfig, sockets: list[socket.socket]
+    ) -> None:
         before, self._admin = self._admin, self._make_admin(admin, sockets)
         if self._admin is not None:
             await self._admin.start()
         if before is not None:
             # It may be answering the request that made us reload.
-            self._group.create_task(before.stop())
+            self._group.create_task(before.stop(keep_files=old.listen == admin.listen))
 
     def _all_failed(self) -> None:
         self._log.error("every session has failed")

@@ -2,7 +2,7 @@
 
 import asyncio
 import secrets
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -69,6 +69,11 @@ class Fleet:
         """The endpoints of all sessions."""
         return [endpoint for bridge in self.bridges.values() for endpoint in bridge.endpoints]
 
+    @property
+    def given_up(self) -> frozenset[str]:
+        """The sessions that have used up their attempts."""
+        return frozenset(name for name, bridge in self.bridges.items() if bridge.supervisor.has_given_up)
+
     async def open(self) -> None:
         """Open the spools. Raises BindError; then nothing is open."""
         try:
@@ -90,7 +95,7 @@ class Fleet:
         """Change over to a new configuration. Raises BindError; then nothing has changed."""
         going = self._going(plan)
         new = list(_new_listeners(config, plan))
-        opened = self._open_new([each for each in new if identity(each.listener) not in going])
+        opened = self._open_new(new, going)
         added = [self._build(name, config.sessions[name]) for name in plan.added]
         try:
             await _open_queues(added)
@@ -101,14 +106,14 @@ class Fleet:
         # From here on nothing is refused any more.
         for name in plan.removed:
             self._group.create_task(self._retire(self.bridges.pop(name), self._loop.time() + drain_timeout))
-        await self._take_over(new, going, opened, drain_timeout)
+        plan.lines.extend(await self._take_over(new, going, opened, drain_timeout))
         for name, bridge in self.bridges.items():
             bridge.config = config.sessions[name]
             bridge.hub.dispatcher.set_limits(queue_limits(bridge.config.queue))
         for name, changes in plan.listeners.items():
             await self._exchange_endpoints(self.bridges[name], changes, opened)
-        for name in plan.upstream:
-            await self._exchange_supervisor(self.bridges[name])
+        # Together: servers that do not answer any more would add up to minutes, and a stop has to wait for us.
+        await asyncio.gather(*[self._exchange_supervisor(self.bridges[name]) for name in plan.upstream])
         for bridge in added:
             await self._add(bridge, opened)
         self.bridges = {name: self.bridges[name] for name in config.sessions if name in self.bridges}
@@ -158,15 +163,30 @@ class Fleet:
                     going.setdefault(identity(listeners[index][1]), []).append(endpoint)
         return going
 
-    def _open_new(self, listeners: list["NewListener"]) -> _Opened:
-        """Open what no old listener stands in the way of. Raises BindError with all problems."""
+    def _open_new(self, new: list["NewListener"], going: Mapping[Identity, list[Endpoint]]) -> _Opened:
+        """Open all that can be opened beside the old listeners. Raises BindError with all problems.
+
+        What is not in the answer are ZeroMQ addresses that an old endpoint has to let go first.
+        """
         opened: _Opened = {}
         problems: list[tuple[str, str]] = []
-        for new in listeners:
+        heirs: list[tuple[NewListener, TcpListener]] = []
+        left = {key: list(endpoints) for key, endpoints in going.items()}
+        for each in new:
+            # There may be several of port 0, and more now than there were.
+            key = identity(each.listener)
+            before = left[key].pop(0) if left.get(key) else None
             try:
-                opened[new.session, new.index] = self._local.open(new.session, new.listener, new.where)
+                if isinstance(before, TcpListener) and _has_its_file(each.listener):
+                    heirs.append((each, before))
+                elif isinstance(each.listener, TcpConfig) or key not in going:
+                    opened[each.key] = self._local.open(each.session, each.listener, each.where)
+                else:
+                    self._local.check(each.listener, each.where)
             except BindError as error:
                 problems += error.problems
+        if not problems:
+            problems += _inherit(heirs, opened)
         if problems:
             for sockets in opened.values():
                 close_listener(sockets)
@@ -176,26 +196,13 @@ class Fleet:
     async def _take_over(
         self,
         new: list["NewListener"],
-        going: dict[Identity, list[Endpoint]],
+        going: Mapping[Identity, list[Endpoint]],
         opened: _Opened,
         drain_timeout: float,
-    ) -> None:
-        """Stop the old endpoints, and use the addresses of those that have a successor."""
-        left = {key: list(endpoints) for key, endpoints in going.items()}
-        waiting: list[NewListener] = []
-        for each in [each for each in new if (each.session, each.index) not in opened]:
-            if not isinstance(each.listener, TcpConfig):
-                waiting.append(each)
-                continue
-            # There may be several of port 0, and more now than there were.
-            heirs = left[identity(each.listener)]
-            before = heirs.pop(0) if heirs else None
-            opened[each.session, each.index] = (
-                before.give_sockets()
-                if isinstance(before, TcpListener)
-                else self._local.open(each.session, each.listener, each.where)
-            )
-            if isinstance(each.listener.address, UnixAddress):
+    ) -> list[str]:
+        """Stop the old endpoints, and use their addresses; returns what went wrong, a line each."""
+        for each in new:
+            if isinstance(each.listener, TcpConfig) and isinstance(each.listener.address, UnixAddress):
                 Path(each.listener.address.path).chmod(  # noqa: ASYNC240  # one system call
                     int(each.listener.socket_mode, 8)
                 )
@@ -205,12 +212,16 @@ class Fleet:
             endpoint.stop_accepting()
             endpoint.stop_intake()
             stops[endpoint] = self._group.create_task(endpoint.stop(deadline))
-        for each in waiting:
+        lost: list[str] = []
+        for each in [each for each in new if each.key not in opened]:
             await asyncio.wait([stops[endpoint] for endpoint in going[identity(each.listener)]])
             try:
-                opened[each.session, each.index] = await self._open_again(each)
+                opened[each.key] = await self._open_again(each)
             except BindError as error:
-                self._log.error("a listener is lost", where=each.where, problem=error.problems[0][1])
+                problem = error.problems[0][1]
+                self._log.error("a listener is lost", where=each.where, problem=problem)
+                lost.append(f"session {each.session}: {each.where} is lost: {problem}")
+        return lost
 
     async def _open_again(self, new: "NewListener") -> OpenListener:
         """Open a ZeroMQ address that we have just let go: libzmq closes its socket a moment later."""
@@ -281,6 +292,28 @@ class NewListener:
     index: int
     listener: ListenerConfig
     where: str
+
+    @property
+    def key(self) -> tuple[str, int]:
+        """Its place among all that are open."""
+        return self.session, self.index
+
+
+def _has_its_file(listener: ListenerConfig) -> bool:
+    """Whether programs can still find the socket: somebody may have removed the file of a Unix socket."""
+    address = listener.address
+    return not isinstance(address, UnixAddress) or Path(address.path).exists()
+
+
+def _inherit(heirs: list[tuple[NewListener, TcpListener]], opened: _Opened) -> list[tuple[str, str]]:
+    """Let listeners have the sockets of those that they go on from; returns the problems."""
+    problems: list[tuple[str, str]] = []
+    for each, before in heirs:
+        try:
+            opened[each.key] = before.give_sockets()
+        except OSError as error:
+            problems.append((f"{each.where}.listen", str(error)))
+    return problems
 
 
 async def _open_queues(bridges: Collection[Bridge]) -> None:

@@ -52,6 +52,12 @@ class LocalSockets:
                 raise BindError([(f"{where}.listen", str(error))]) from error
         return self._local_zmq().open(session, listener, where)
 
+    def check(self, listener: ZmqConfig, where: str) -> None:
+        """Look whether a ZeroMQ endpoint can be opened later, as far as that shows now. Raises BindError."""
+        from sockjs_bridge.local_zeromq import check_key
+
+        check_key(listener, where)
+
     def _bind_stream(self, listener: TcpConfig) -> list[socket.socket]:
         if isinstance(listener.address, ActivatedSocket) and self._manager is not None:
             return self._manager.sockets(listener.address.name)

@@ -109,14 +109,22 @@ def make_zmq_endpoint(
 
 def key_problems(config: Config) -> list[tuple[str, str]]:
     """Every file of a CURVE key that cannot be used, as (key path, what is wrong)."""
-    problems = []
+    problems: list[tuple[str, str]] = []
     for name, session in config.sessions.items():
         for index, listener in enumerate(session.zmq):
             try:
-                _curve(listener)
-            except (OSError, ValueError) as error:
-                problems.append(_key_problem(listener, f"sessions.{name}.zmq[{index}]", error))
+                check_key(listener, f"sessions.{name}.zmq[{index}]")
+            except BindError as error:
+                problems += error.problems
     return problems
+
+
+def check_key(listener: ZmqConfig, where: str) -> None:
+    """Look whether the CURVE key of an endpoint can be used; `where` is its key path. Raises BindError."""
+    try:
+        _curve(listener)
+    except (OSError, ValueError) as error:
+        raise BindError([_key_problem(listener, where, error)]) from error
 
 
 def _may_share(endpoint: ZmqConfig) -> bool:

@@ -85,7 +85,7 @@ class AdminConfig(Table):
     allow_remote: Switch = False
     """an address that is not loopback refuses to start without this and a `token`"""
     token: Annotated[HeaderValue, Field(repr=False)] = ""
-    """what a POST must carry when `allow_remote` is set"""
+    """what a POST must carry, as `Authorization: Bearer`; an address that is not loopback needs one"""
 
 
 class TlsConfig(Table):

@@ -10,7 +10,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from sockjs_bridge.admin.metrics import Metrics
 from sockjs_bridge.admin.view import DaemonView
 from sockjs_bridge.bridge.hub import Hub
-from sockjs_bridge.bridge.outbox import Outbox
+from sockjs_bridge.bridge.outbox import Outbox, QueueLimits
 from sockjs_bridge.bridge.stats import SessionStats
 from sockjs_bridge.errors import Cause, DropReason, Obstacle
 from sockjs_bridge.log import EventLog
@@ -59,7 +59,7 @@ def zmq(kind: str, address: str, **counts: int) -> FakeEndpoint:
 
 
 def session(*endpoints: FakeEndpoint, stats: SessionStats, is_open: bool = True) -> SimpleNamespace:
-    hub = Hub(Outbox(100, 1000), stats, lambda: NOW, EventLog())
+    hub = Hub(Outbox(QueueLimits(100, 1000)), stats, lambda: NOW, EventLog())
     return SimpleNamespace(hub=hub, supervisor=SimpleNamespace(is_open=is_open, epoch=3), endpoints=endpoints)
 
 
