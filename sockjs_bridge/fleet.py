@@ -10,7 +10,7 @@ from sockjs_bridge.config import Config, SessionConfig
 from sockjs_bridge.config import TcpListener as TcpConfig
 from sockjs_bridge.endpoints.address import UnixAddress
 from sockjs_bridge.endpoints.base import ClientBudget, Endpoint
-from sockjs_bridge.endpoints.tcp import TcpListener
+from sockjs_bridge.endpoints.tcp_group import TcpGroup
 from sockjs_bridge.errors import BindError, Cause
 from sockjs_bridge.local_sockets import (
     ListenerConfig,
@@ -165,8 +165,8 @@ class Fleet:
             heirs = left[identity(each.listener)]
             before = heirs.pop(0) if heirs else None
             opened[each.session, each.index] = (
-                before.give_sockets()
-                if isinstance(before, TcpListener)
+                before.acceptor.give_sockets()
+                if isinstance(before, TcpGroup)
                 else self._local.open(each.session, each.listener, each.where)
             )
             if isinstance(each.listener.address, UnixAddress):

@@ -9,8 +9,10 @@ from sockjs_bridge.config.listeners import ZmqEndpoint as ZmqConfig
 from sockjs_bridge.endpoints.address import ActivatedSocket
 from sockjs_bridge.endpoints.base import ClientBudget, Endpoint, Intake
 from sockjs_bridge.endpoints.binding import bind
-from sockjs_bridge.endpoints.framing import FRAMINGS
-from sockjs_bridge.endpoints.tcp import TcpListener, TcpOptions
+from sockjs_bridge.endpoints.tcp_acceptor import TcpAcceptor
+from sockjs_bridge.endpoints.tcp_group import TcpGroup
+from sockjs_bridge.endpoints.tcp_options import SlowClient, TcpOptions
+from sockjs_bridge.endpoints.wording import FORMATS
 from sockjs_bridge.endpoints.zeromq.curve import (
     CurveClient,
     CurveServer,
@@ -173,7 +175,8 @@ def make_endpoint(
     """Make one endpoint of a session from its open sockets. Needs a running loop."""
     if isinstance(listener, TcpConfig):
         assert isinstance(opened, list)  # noqa: S101  # both come from the same entry of listeners_of
-        return TcpListener(_tcp_options(listener), opened, intake, budget, log)
+        acceptor = TcpAcceptor(_tcp_options(listener), opened, budget, log)
+        return TcpGroup(acceptor, intake, names.session, names.boot, log)
     layout = Layout(names.session, names.boot, meta=listener.layout == "meta")
     if isinstance(opened, Publisher):
         return PubEndpoint(opened, _topic(names.session, listener), layout)
@@ -240,13 +243,15 @@ def _warn_of_open_key(config: ZmqConfig, log: EventLog) -> None:
 def _tcp_options(config: TcpConfig) -> TcpOptions:
     return TcpOptions(
         address=config.address,
-        framing=FRAMINGS[config.framing],
+        format=FORMATS[config.framing],
         direction=config.direction,
         max_clients=config.max_clients,
         max_message_bytes=config.max_message_size,
+        slow_client=SlowClient(config.slow_client),
         client_buffer_bytes=config.client_buffer,
         stall_timeout=config.stall_timeout,
         half_close=config.on_eof == "half-close",
         eof_linger=config.eof_linger,
+        replay=config.replay,
         reject_http=config.reject_http,
     )
