@@ -7,9 +7,11 @@ from sockjs_bridge.endpoints.envelope import answers
 from sockjs_bridge.endpoints.receipts import MessageFate, MessageId, Receipts
 from sockjs_bridge.errors import DropReason
 
+_MOST_LINES = 1000
+
 
 class Answering:
-    """The answers to one writer. `write` gets those of one round of the event loop together."""
+    """The answers to one writer. `write` gets those of one round of the event loop together, if they are not too many."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, write: Callable[[bytes], None]) -> None:
         self._loop = loop
@@ -28,6 +30,8 @@ class Answering:
         if not self._lines:
             self._loop.call_soon(self._flush)
         self._lines += answers(ids, fate, reason)
+        if len(self._lines) > _MOST_LINES:
+            self._flush()
 
     def stop(self) -> None:
         """The writer has gone."""

@@ -118,13 +118,7 @@ class EnvelopeDecoder:
         messages: list[str] = []
         self._ids = []
         for line in lines:
-            try:
-                text = line.decode()
-                is_replaced = False
-            except UnicodeDecodeError:
-                text = line.decode(errors="replace")
-                is_replaced = True
-            found = _loads(text)
+            found, is_replaced = _loads(line)
             known = found if isinstance(found, dict) else {}
             given = known.get("id")
             id_is_sound = _is_shallow(given, _DEEPEST_ID)
@@ -142,12 +136,17 @@ def _is_shallow(value: Any, levels: int) -> bool:
     return levels > 0 and all(_is_shallow(each, levels - 1) for each in inner)
 
 
-def _loads(text: str) -> Any:
-    """A JSON document with its numbers as they are, or None. orjson makes floats of large ones."""
+def _loads(line: bytes) -> tuple[Any, bool]:
+    """A JSON document with its numbers as they are, or None; and whether bytes that are no UTF-8 were replaced."""
     try:
-        return _STRICT_JSON.decode(text)
+        text, is_replaced = line.decode(), False
+    except UnicodeDecodeError:
+        text, is_replaced = line.decode(errors="replace"), True
+    try:
+        # Not orjson: it makes floats of large numbers, and refuses lone surrogates.
+        return _STRICT_JSON.decode(text), is_replaced
     except (ValueError, RecursionError):
-        return None
+        return None, is_replaced
 
 
 def _dumps(value: Any) -> bytes:

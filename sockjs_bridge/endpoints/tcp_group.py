@@ -9,6 +9,7 @@ from sockjs_bridge.endpoints.replay import ReplayMemory
 from sockjs_bridge.endpoints.state_changes import Connected, StateChange
 from sockjs_bridge.endpoints.tcp_acceptor import TcpAcceptor
 from sockjs_bridge.endpoints.tcp_client import TcpClient
+from sockjs_bridge.endpoints.tcp_output import CHUNK_BYTES
 from sockjs_bridge.errors import DropReason
 from sockjs_bridge.log import EventLog
 
@@ -128,12 +129,16 @@ class TcpGroup:
         count = len(messages)
         self.counts.offered += count * (len(prompt) + len(behind))
         self.burst = data, count
-        for client, write, is_closing in prompt:
-            write(data)
-            if is_closing():
-                # The connection broke, or had broken: nothing of this was taken.
-                self.stop_delivery(client)
-                self.count_lost(DropReason.CLIENT_GONE, count)
+        if len(data) <= CHUNK_BYTES:
+            for client, write, is_closing in prompt:
+                write(data)
+                if is_closing():
+                    # The connection broke, or had broken: nothing of this was taken.
+                    self.stop_delivery(client)
+                    self.count_lost(DropReason.CLIENT_GONE, count)
+        else:
+            for client, _, _ in prompt:
+                client.send(data, count)
         for client in behind:
             client.send(data, count)
         self.burst = _NO_BURST

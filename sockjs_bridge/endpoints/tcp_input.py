@@ -116,9 +116,12 @@ class TcpInput:
 
     def _report(self, replaced_before: int) -> None:
         """Tell what was wrong with the bytes that have just been decoded."""
-        for dropped in self._decoder.dropped:
-            self._report_dropped(dropped)
-        self._decoder.dropped.clear()
+        if self._decoder.dropped:
+            for reason, text in _DROP_TEXT.items():
+                self._report_dropped(
+                    text, reason, [each for each in self._decoder.dropped if each.reason is reason]
+                )
+            self._decoder.dropped.clear()
         replaced = self._decoder.invalid_utf8 - replaced_before
         if replaced:
             self._group.counts.invalid_utf8 += replaced
@@ -126,13 +129,16 @@ class TcpInput:
                 "a client sent invalid UTF-8; replaced by U+FFFD", client=self._client.peer, messages=replaced
             )
 
-    def _report_dropped(self, dropped: Dropped) -> None:
-        self._group.intake.count_dropped(dropped.reason, 1)
+    def _report_dropped(self, text: str, reason: DropReason, dropped: list[Dropped]) -> None:
+        if not dropped:
+            return
+        self._group.intake.count_dropped(reason, len(dropped))
         self._group.log.repeated(
-            _DROP_TEXT[dropped.reason],
+            text,
             client=self._client.peer,
-            reason=dropped.reason,
-            size_bytes=dropped.size_bytes,
+            reason=reason,
+            size_bytes=dropped[0].size_bytes,
+            messages=len(dropped),
         )
         if not self._group.discards_input:
-            self._reject([dropped.id], dropped.reason)
+            self._reject([each.id for each in dropped], reason)

@@ -5,7 +5,8 @@ import asyncio
 from sockjs_bridge.endpoints.client_queue import ClientQueue, Piece, unfinished_messages, whole
 from sockjs_bridge.endpoints.wording import Wording
 
-_CHUNK_BYTES = 64 << 10
+CHUNK_BYTES = 64 << 10
+"""More than this is not given to the transport at once, but for a message that is longer."""
 
 
 class TcpOutput:
@@ -18,7 +19,7 @@ class TcpOutput:
 
     def __init__(self, transport: asyncio.Transport, wording: Wording) -> None:
         self.write = transport.write
-        """Only for whoever has seen that the client is not behind, and tells `pause` of the burst."""
+        """For a burst of CHUNK_BYTES at most to a client that is not behind, if `pause` is told of that burst."""
         self.is_closing = transport.is_closing
         self.is_behind = False
         """Whether the kernel did not take everything."""
@@ -103,7 +104,7 @@ class TcpOutput:
 
     def _pump(self) -> None:
         while self._queue.size_bytes and not self.is_behind:
-            pieces = self._queue.take(_CHUNK_BYTES)
+            pieces = self._queue.take(CHUNK_BYTES)
             if self._has_gap:
                 pieces = self._mark_gap(pieces)
             self._hand(pieces)
