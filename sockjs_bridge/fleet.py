@@ -10,7 +10,7 @@ from sockjs_bridge.config import Config, SessionConfig
 from sockjs_bridge.config import TcpListener as TcpConfig
 from sockjs_bridge.endpoints.address import UnixAddress
 from sockjs_bridge.endpoints.base import ClientBudget, Endpoint
-from sockjs_bridge.endpoints.tcp import TcpListener
+from sockjs_bridge.endpoints.tcp_group import TcpGroup
 from sockjs_bridge.errors import BindError, Cause, SpoolError
 from sockjs_bridge.local_sockets import (
     ListenerConfig,
@@ -170,14 +170,14 @@ class Fleet:
         """
         opened: _Opened = {}
         problems: list[tuple[str, str]] = []
-        heirs: list[tuple[NewListener, TcpListener]] = []
+        heirs: list[tuple[NewListener, TcpGroup]] = []
         left = {key: list(endpoints) for key, endpoints in going.items()}
         for each in new:
             # There may be several of port 0, and more now than there were.
             key = identity(each.listener)
             before = left[key].pop(0) if left.get(key) else None
             try:
-                if isinstance(before, TcpListener) and _has_its_file(each.listener):
+                if isinstance(before, TcpGroup) and _has_its_file(each.listener):
                     heirs.append((each, before))
                 elif isinstance(each.listener, TcpConfig) or key not in going:
                     opened[each.key] = self._local.open(each.session, each.listener, each.where)
@@ -305,12 +305,12 @@ def _has_its_file(listener: ListenerConfig) -> bool:
     return not isinstance(address, UnixAddress) or Path(address.path).exists()
 
 
-def _inherit(heirs: list[tuple[NewListener, TcpListener]], opened: _Opened) -> list[tuple[str, str]]:
+def _inherit(heirs: list[tuple[NewListener, TcpGroup]], opened: _Opened) -> list[tuple[str, str]]:
     """Let listeners have the sockets of those that they go on from; returns the problems."""
     problems: list[tuple[str, str]] = []
     for each, before in heirs:
         try:
-            opened[each.key] = before.give_sockets()
+            opened[each.key] = before.acceptor.give_sockets()
         except OSError as error:
             problems.append((f"{each.where}.listen", str(error)))
     return problems

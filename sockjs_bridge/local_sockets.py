@@ -10,8 +10,10 @@ from sockjs_bridge.config.listeners import ZmqEndpoint as ZmqConfig
 from sockjs_bridge.endpoints.address import ActivatedSocket
 from sockjs_bridge.endpoints.base import ClientBudget, Endpoint, Intake
 from sockjs_bridge.endpoints.binding import bind
-from sockjs_bridge.endpoints.framing import FRAMINGS
-from sockjs_bridge.endpoints.tcp import TcpListener, TcpOptions
+from sockjs_bridge.endpoints.tcp_acceptor import TcpAcceptor
+from sockjs_bridge.endpoints.tcp_group import TcpGroup
+from sockjs_bridge.endpoints.tcp_options import SlowClient, TcpOptions
+from sockjs_bridge.endpoints.wording import FORMATS
 from sockjs_bridge.errors import BindError
 from sockjs_bridge.log import EventLog
 from sockjs_bridge.service_manager import ServiceManager
@@ -138,7 +140,8 @@ def make_endpoint(
     """Make one endpoint of a session from its open sockets. Needs a running loop."""
     if isinstance(listener, TcpConfig):
         assert isinstance(opened, list)  # noqa: S101  # both come from the same entry of listeners_of
-        return TcpListener(_tcp_options(listener), opened, intake, budget, log)
+        acceptor = TcpAcceptor(_tcp_options(listener), opened, budget, log)
+        return TcpGroup(acceptor, intake, names.session, names.boot, log)
     from sockjs_bridge.local_zeromq import make_zmq_endpoint
 
     assert not isinstance(opened, list)  # noqa: S101  # as above
@@ -148,13 +151,15 @@ def make_endpoint(
 def _tcp_options(config: TcpConfig) -> TcpOptions:
     return TcpOptions(
         address=config.address,
-        framing=FRAMINGS[config.framing],
+        format=FORMATS[config.framing],
         direction=config.direction,
         max_clients=config.max_clients,
         max_message_bytes=config.max_message_size,
+        slow_client=SlowClient(config.slow_client),
         client_buffer_bytes=config.client_buffer,
         stall_timeout=config.stall_timeout,
         half_close=config.on_eof == "half-close",
         eof_linger=config.eof_linger,
+        replay=config.replay,
         reject_http=config.reject_http,
     )

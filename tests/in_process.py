@@ -10,7 +10,7 @@ import pytest
 
 from sockjs_bridge.config import load
 from sockjs_bridge.daemon import Daemon, Surroundings, bind_admin
-from sockjs_bridge.endpoints.tcp import TcpListener
+from sockjs_bridge.endpoints.tcp_group import TcpGroup
 from sockjs_bridge.local_sockets import bind_listeners
 from sockjs_bridge.log import EventLog
 from sockjs_bridge.wiring import Bridge
@@ -53,10 +53,10 @@ class Running:
     async def opened(self, epoch: int = 1) -> None:
         await until(lambda: self.chat.supervisor.is_open and self.chat.supervisor.epoch >= epoch)
 
-    def listener(self, index: int = 0, session: str = "chat") -> TcpListener:
+    def listener(self, index: int = 0, session: str = "chat") -> TcpGroup:
         """A TCP listener, by its place among the endpoints of a session."""
         endpoint = self.daemon.bridges[session].endpoints[index]
-        assert isinstance(endpoint, TcpListener)
+        assert isinstance(endpoint, TcpGroup)
         return endpoint
 
     def admin_port(self) -> int:

@@ -14,6 +14,7 @@ CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 _PREFIX = "sockjs_bridge"
 _SESSION = ("session",)
 
+_Labels = tuple[str, ...]
 _Samples = Iterator[tuple[tuple[str, ...], float]]
 _GAUGES: tuple[tuple[str, str, Callable[[SessionView], float]], ...] = (
     ("session_up", "1 while the session is open.", lambda view: float(view.supervisor.is_open)),
@@ -163,6 +164,47 @@ class _SessionCollector(Collector):
             "Subscriptions that match the topic of a pub endpoint.",
             listener,
             self._listeners("subscribers"),
+        )
+        yield from self._deliveries(listener)
+
+    def _deliveries(self, listener: tuple[str, ...]) -> Iterator[Metric]:
+        """What became of messages for programs: offered = delivered + buffered + dropped (delivery.md)."""
+        offered, delivered, buffered = Counter[_Labels](), Counter[_Labels](), Counter[_Labels]()
+        dropped = Counter[_Labels]()
+        for name, view in self._daemon.bridges.items():
+            for endpoint in view.endpoints:
+                counts = endpoint.count_delivery()
+                if counts is None:
+                    continue
+                labels = name, endpoint.name
+                offered[labels] += counts.offered
+                delivered[labels] += counts.delivered
+                buffered[labels] += counts.buffered
+                for reason, messages in counts.dropped.items():
+                    dropped[*labels, str(reason)] += messages
+        yield self._counter(
+            "listener_offered_messages",
+            "Messages times the local programs that they were for.",
+            listener,
+            iter(offered.items()),
+        )
+        yield self._counter(
+            "listener_delivered_messages",
+            "Those of them that the kernel, or libzmq, has taken.",
+            listener,
+            iter(delivered.items()),
+        )
+        yield self._gauge(
+            "listener_buffered_messages",
+            "Those of them that wait.",
+            listener,
+            iter(buffered.items()),
+        )
+        yield self._counter(
+            "listener_dropped_messages",
+            "Those of them that were dropped, by reason.",
+            (*listener, "reason"),
+            iter(dropped.items()),
         )
 
     def _each(self, read: Callable[[SessionView], float]) -> _Samples:

@@ -47,6 +47,7 @@ class Hub:
         self._transport = ""
         self._log = log
         self._endpoints: list[Endpoint] = []
+        self._holders: list[Endpoint] = []
         self._link: Link | None = None
         self._blocking: dict[Endpoint, None] = {}
         self._stall_timer: asyncio.TimerHandle | None = None
@@ -70,6 +71,7 @@ class Hub:
     def add(self, endpoint: Endpoint) -> None:
         """Join an endpoint to the session."""
         self._endpoints.append(endpoint)
+        self._find_holders()
 
     def begin_epoch(self, transport: str) -> None:
         """An upstream session has opened."""
@@ -91,12 +93,16 @@ class Hub:
     def exchange(self, endpoints: Sequence[Endpoint]) -> None:
         """Take these endpoints in place of those there are. New ones hear of the session that is open."""
         before, self._endpoints = self._endpoints, list(endpoints)
+        self._find_holders()
         for endpoint in before:
             if endpoint not in self._endpoints:
                 self.unblock(endpoint)
         for endpoint in self._endpoints:
             if endpoint not in before and self._is_open:
                 endpoint.receive_change(Connected(self.epoch, self._transport))
+
+    def _find_holders(self) -> None:
+        self._holders = [endpoint for endpoint in self._endpoints if endpoint.holds]
 
     def deliver(self, messages: list[str]) -> None:
         """Hand messages from the server to every endpoint that has programs."""
@@ -110,7 +116,12 @@ class Hub:
         for endpoint in self._endpoints:
             if endpoint.deliver(messages, first_seq):
                 reached = True
-        if not reached:
+        holders = self._holders
+        if holders:
+            # Of several holders the first one counts what nobody got.
+            for endpoint in holders if reached else holders[1:]:
+                endpoint.note_reached()
+        elif not reached:
             self.count_dropped(DropReason.NO_CONSUMER, len(messages))
             self._log.repeated(
                 "messages came while no program was connected",

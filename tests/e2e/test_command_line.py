@@ -219,7 +219,6 @@ def test_all_ports_that_are_taken_are_told_at_once(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("line", "key"),
     [
-        ('[sessions.chat.queue]\nspool = "chat.db"', "sessions.chat.queue.spool"),
         ('mode = "dedicated"', "sessions.chat.tcp[0].mode"),
         ('[defaults]\nproxy = "env"', "defaults.proxy"),
     ],

@@ -14,6 +14,7 @@ from sockjs_bridge.bridge import hub as hub_module
 from sockjs_bridge.bridge.hub import Hub
 from sockjs_bridge.bridge.outbox import Outbox, QueueLimits
 from sockjs_bridge.bridge.stats import SessionStats
+from sockjs_bridge.endpoints.base import DeliveryCounts
 from sockjs_bridge.endpoints.receipts import Receipts
 from sockjs_bridge.endpoints.state_changes import Connected, Disconnected, StateChange
 from sockjs_bridge.errors import Cause, DropReason
@@ -71,6 +72,8 @@ class FakeEndpoint:
         self.changes: list[StateChange] = []
         self.resumed = 0
         self.cut = 0
+        self.holds = False
+        self.reached = 0
         self.overfull = 0
         self.on_resume: Callable[[], object] = lambda: None
         self.on_cut: Callable[[], object] = lambda: None
@@ -81,9 +84,15 @@ class FakeEndpoint:
     def describe(self) -> dict[str, str | int]:
         raise NotImplementedError
 
+    def count_delivery(self) -> DeliveryCounts | None:
+        raise NotImplementedError
+
     @property
     def is_holding_back(self) -> bool:
         raise NotImplementedError
+
+    def note_reached(self) -> None:
+        self.reached += 1
 
     def deliver(self, messages: list[str], first_seq: int) -> bool:
         if self.consumers:

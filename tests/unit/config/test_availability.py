@@ -22,22 +22,11 @@ NOT_YET = {
     "on_connect": (SESSION + 'on_connect = [{ send = "x" }]', "sessions.chat.on_connect", ""),
     "relogin_on": (SESSION + 'relogin_on = [{ match = "x" }]', "sessions.chat.relogin_on", ""),
     "keepalive": (SESSION + 'keepalive = [{ send = "x", every = 1 }]', "sessions.chat.keepalive", ""),
-    "tcp.framing": (
-        LISTENER + 'framing = "envelope"',
-        "sessions.chat.tcp[0].framing",
-        ': "envelope" (there is: lines, json, nul, netstring, length32)',
-    ),
     "tcp.mode": (
         LISTENER + 'mode = "dedicated"',
         "sessions.chat.tcp[0].mode",
         ': "dedicated" (there is: shared)',
     ),
-    "tcp.slow_client": (
-        LISTENER + 'slow_client = "disconnect"',
-        "sessions.chat.tcp[0].slow_client",
-        ': "disconnect" (there is: pause)',
-    ),
-    "tcp.replay": (LISTENER + "replay = 1", "sessions.chat.tcp[0].replay", ""),
     "tcp.allow": (LISTENER + 'allow = ["10.0.0.0/8"]', "sessions.chat.tcp[0].allow", ""),
     "tcp.tls.cert": (LISTENER + 'tls.cert = "c.pem"', "sessions.chat.tcp[0].tls.cert", ""),
     "in the defaults": (SESSION + '[defaults]\nproxy = "env"', "defaults.proxy", ""),
@@ -109,14 +98,18 @@ def test_what_this_version_does(problems: Finder) -> None:
         direction = "to-server"
         max_clients = 1
         max_message_size = 1
+        slow_client = "drop-oldest"
         client_buffer = 1
         stall_timeout = 8
+        replay = 100
         on_eof = "close"
         eof_linger = 1
         reject_http = false
         allow_remote = true
         [[sessions.chat.tcp]]
         listen = "unix:/run/chat.sock"
+        framing = "envelope"
+        slow_client = "disconnect"
         socket_mode = "0660"
         """
 
