@@ -44,6 +44,8 @@ _TABLES: Final = {
     ),
 }
 
+_SMALLEST_BYTES: Final = 512
+"""SQLite takes a file that is shorter for an empty one."""
 _WAL_PAGES: Final = 4000
 """16 MiB: the log is written into the file when it has grown to this."""
 _WAL_BYTES: Final = 32 << 20
@@ -73,7 +75,6 @@ _NOT_THE_CONTENTS: Final = {
     sqlite3.SQLITE_INTERRUPT,
     sqlite3.SQLITE_PERM,
     sqlite3.SQLITE_PROTOCOL,
-    sqlite3.SQLITE_READONLY,
 }
 _TEMPORARY_ERRNOS: Final = {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EMFILE, errno.ENFILE, errno.ENOMEM}
 
@@ -123,6 +124,8 @@ class SpoolFile:
     @classmethod
     def _open_sound(cls, path: Path, fresh: Recovered) -> "SpoolFile":
         _create(path)
+        if 0 < path.stat().st_size < _SMALLEST_BYTES:
+            raise _DamagedError("it is too short")
         connection = None
         try:
             with _opening(path):
@@ -159,11 +162,11 @@ class SpoolFile:
         application_id = self._number("PRAGMA application_id")
         version = self._number("PRAGMA user_version")
         tables = dict(self._connection.execute("SELECT name, sql FROM sqlite_schema"))
-        if (application_id, version, tables) == (0, 0, {}):
-            return True
         result = self._connection.execute("PRAGMA quick_check(1)").fetchone()
         if result != (b"ok",):
             raise _DamagedError(_text(result))
+        if (application_id, version, tables) == (0, 0, {}):
+            return True
         if application_id != _APPLICATION_ID and not tables.keys() & _TABLES.keys():
             raise SpoolError(f"{self._path} is the database of another program", is_temporary=False)
         if application_id == _APPLICATION_ID and version in _PLAUSIBLE_VERSIONS and version > _VERSION:
@@ -193,6 +196,8 @@ class SpoolFile:
             self._connection.execute(f"PRAGMA user_version = {_VERSION}")
 
     def _recover(self) -> None:
+        with self._transaction():
+            pass  # a damaged header can make it read-only, which shows here
         self._recover_marks()
         done, sending = self._marks.done, self._marks.sending
         queued = queued_bytes = in_doubt = 0
@@ -342,6 +347,8 @@ class SpoolFile:
     @contextmanager
     def _reported(self) -> Iterator[None]:
         try:
+            if self._connection.in_transaction:  # to roll back may fail too
+                self._connection.execute("ROLLBACK")
             yield
         except sqlite3.Error as error:
             raise _spool_error(self._path, error) from error
