@@ -2,7 +2,7 @@
 
     python -m tests.spool_writer FILE [MESSAGES]
 
-Prints a line for each thing that is final: `committed LAST`, `written FIRST LAST` (what it would have sent), `done LAST`,
+Prints a line for each thing that is final: `committed LAST`, `written FIRST LAST` (what it would have sent),
 `failing PROBLEM`, `healed`. Message n is its number and some padding. Ends when MESSAGES are done, else never.
 """
 
@@ -34,7 +34,7 @@ def say(*words: object) -> None:
 
 
 class Writer:
-    """Appends without a rest, sends what is committed, and calls it done one commit later."""
+    """Appends without a rest, and calls done what it has written, which the next commit makes durable."""
 
     def __init__(self, path: Path) -> None:
         self.spool = Spool(
@@ -44,19 +44,15 @@ class Writer:
             retry_seconds=RETRY_SECONDS,
         )
         self.last = 0
-        self.written = 0
         self.done = 0
         self.changed = asyncio.Event()
 
     def committed(self, last: int, sending: int) -> None:
         say("committed", last)
-        if self.written > self.done:
-            self.done = self.written
-            say("done", self.done)
-            self.spool.set_done(self.done)
-        if sending > self.written:
-            say("written", self.written + 1, sending)
-            self.written = sending
+        if sending > self.done:
+            say("written", self.done + 1, sending)
+            self.done = sending
+            self.spool.set_done(sending)
         self.spool.set_sending(last)
         self.changed.set()
 
@@ -64,7 +60,7 @@ class Writer:
         recovered = await self.spool.open()
         assert recovered.set_aside is None, recovered
         # At most once: what may have been written is over.
-        self.last, self.written, self.done = recovered.last, recovered.marks.sending, recovered.marks.sending
+        self.last, self.done = recovered.last, recovered.marks.sending
         self.spool.set_done(self.done)
         self.spool.set_sending(self.last)
         say("opened", recovered.marks.done, recovered.marks.sending, recovered.last)
