@@ -36,7 +36,7 @@ class Load:
         self.spool = Spool(
             partial(SpoolFile.open, self.path),
             committed=self.committed,
-            failing=lambda problem: print(problem),
+            failing=print,
         )
         self.began: list[tuple[int, float]] = []
         self.latencies: list[float] = []
