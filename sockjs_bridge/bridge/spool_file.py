@@ -7,22 +7,16 @@ step the sqlite3 module gives the interpreter away, which is slow to come back b
 same reason several rows go into one statement.
 """
 
-import errno
-import json
 import os
 import sqlite3
-import stat
-import time
-import zlib
 from collections.abc import Generator, Iterator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
-import orjson
-
-from sockjs_bridge.bridge.batch import utf8_bytes
 from sockjs_bridge.bridge.chunks import Chunk, Gaps, Marks, Recovered, Work, stored_bytes
+from sockjs_bridge.bridge.spool_place import check_place, create_file, set_aside
+from sockjs_bridge.bridge.spool_rows import DamagedError, checksum_of, decode_row, encode_row
 from sockjs_bridge.errors import SpoolError
 
 __all__ = ["Chunk", "Marks", "Recovered", "SpoolFile", "Work"]
@@ -44,6 +38,8 @@ _TABLES: Final = {
     ),
 }
 
+_SMALLEST_BYTES: Final = 512
+"""SQLite takes a file that is shorter for an empty one."""
 _WAL_PAGES: Final = 4000
 """16 MiB: the log is written into the file when it has grown to this."""
 _WAL_BYTES: Final = 32 << 20
@@ -54,14 +50,11 @@ _INSERTS: Final = {
     rows: "INSERT INTO chunks VALUES " + ", ".join(["(?, ?, ?, ?, ?, ?)"] * rows)  # noqa: S608 - only marks
     for rows in (16, 4, 1)
 }
-_GIL_KEPT_BYTES: Final = 4096
-"""zlib gives the interpreter away for more than 5 KiB, and to get it back takes longer than the sum."""
 
 _BASE_CODE: Final = 0xFF
-_DAMAGE: Final = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
 _TEMPORARY: Final = {
     sqlite3.SQLITE_BUSY,
-    sqlite3.SQLITE_CANTOPEN,  # after what `_check_place` looks at: no descriptors left, or no inodes
+    sqlite3.SQLITE_CANTOPEN,  # after what `check_place` looks at: no descriptors left, or no inodes
     sqlite3.SQLITE_FULL,
     sqlite3.SQLITE_IOERR,
     sqlite3.SQLITE_LOCKED,
@@ -73,13 +66,7 @@ _NOT_THE_CONTENTS: Final = {
     sqlite3.SQLITE_INTERRUPT,
     sqlite3.SQLITE_PERM,
     sqlite3.SQLITE_PROTOCOL,
-    sqlite3.SQLITE_READONLY,
 }
-_TEMPORARY_ERRNOS: Final = {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EMFILE, errno.ENFILE, errno.ENOMEM}
-
-
-class _DamagedError(Exception):
-    """The contents of the file make no sense."""
 
 
 class SpoolFile:
@@ -108,21 +95,23 @@ class SpoolFile:
         has it, and, as temporary, where the disk is full or fails.
         """
         real = Path(os.path.realpath(path))
-        _check_place(real)
+        check_place(real)
         try:
             return cls._open_sound(real, Recovered())
-        except _DamagedError as damage:
-            moved_to, problem = _set_aside(real), str(damage)
+        except DamagedError as damage:
+            moved_to, problem = set_aside(real), str(damage)
         try:
             return cls._open_sound(real, Recovered(set_aside=moved_to, problem=problem))
-        except _DamagedError as damage:
+        except DamagedError as damage:
             raise SpoolError(
                 f"{real}: a new file is damaged at once: {damage}", is_temporary=False
             ) from damage
 
     @classmethod
     def _open_sound(cls, path: Path, fresh: Recovered) -> "SpoolFile":
-        _create(path)
+        create_file(path)
+        if 0 < path.stat().st_size < _SMALLEST_BYTES:
+            raise DamagedError("it is too short")
         connection = None
         try:
             with _opening(path):
@@ -159,11 +148,11 @@ class SpoolFile:
         application_id = self._number("PRAGMA application_id")
         version = self._number("PRAGMA user_version")
         tables = dict(self._connection.execute("SELECT name, sql FROM sqlite_schema"))
-        if (application_id, version, tables) == (0, 0, {}):
-            return True
         result = self._connection.execute("PRAGMA quick_check(1)").fetchone()
         if result != (b"ok",):
-            raise _DamagedError(_text(result))
+            raise DamagedError(_text(result))
+        if (application_id, version, tables) == (0, 0, {}):
+            return True
         if application_id != _APPLICATION_ID and not tables.keys() & _TABLES.keys():
             raise SpoolError(f"{self._path} is the database of another program", is_temporary=False)
         if application_id == _APPLICATION_ID and version in _PLAUSIBLE_VERSIONS and version > _VERSION:
@@ -173,13 +162,13 @@ class SpoolFile:
                 is_temporary=False,
             )
         if (application_id, version, tables) != (_APPLICATION_ID, _VERSION, _TABLES):
-            raise _DamagedError("its tables are not those of a spool")
+            raise DamagedError("its tables are not those of a spool")
         return False
 
     def _number(self, query: str) -> int:
         (number,) = self._connection.execute(query).fetchone()
         if not isinstance(number, int):
-            raise _DamagedError(f"no answer to {query}")
+            raise DamagedError(f"no answer to {query}")
         return number
 
     def _create_tables(self) -> None:
@@ -187,12 +176,14 @@ class SpoolFile:
             for sql in _TABLES.values():
                 self._connection.execute(sql.decode())
             self._connection.execute(
-                "INSERT INTO marks VALUES (1, 0, 0, 0, 0, ?)", (_checksum(b"", 0, 0, 0, 0),)
+                "INSERT INTO marks VALUES (1, 0, 0, 0, 0, ?)", (checksum_of(b"", 0, 0, 0, 0),)
             )
             self._connection.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
             self._connection.execute(f"PRAGMA user_version = {_VERSION}")
 
     def _recover(self) -> None:
+        with self._transaction():
+            pass  # a damaged header can make it read-only, which shows here
         self._recover_marks()
         done, sending = self._marks.done, self._marks.sending
         queued = queued_bytes = in_doubt = in_doubt_bytes = 0
@@ -200,9 +191,9 @@ class SpoolFile:
         with closing(self._chunks_from(0)) as chunks:
             for chunk in chunks:
                 if chunk.last <= done or (following > done + 1 and chunk.first < following):
-                    raise _DamagedError("chunks overlap, or are there still though they are done")
+                    raise DamagedError("chunks overlap, or are there still though they are done")
                 if self._gaps.outside(following, chunk.first - 1):
-                    raise _DamagedError(f"messages are missing before number {chunk.first}")
+                    raise DamagedError(f"messages are missing before number {chunk.first}")
                 following = chunk.last + 1
                 self.used_bytes += chunk.stored_bytes
                 for piece in self._open_parts(chunk, sending):
@@ -212,7 +203,7 @@ class SpoolFile:
                     in_doubt += len(piece.messages)
                     in_doubt_bytes += piece.size_bytes
         if following > self._last + 1 or self._gaps.outside(following, self._last):
-            raise _DamagedError(f"the messages up to number {self._last} are not all there")
+            raise DamagedError(f"the messages up to number {self._last} are not all there")
         self.recovered = Recovered(
             self._marks, tuple(self._gaps), self._last, queued, queued_bytes, in_doubt, in_doubt_bytes
         )
@@ -220,20 +211,20 @@ class SpoolFile:
     def _recover_marks(self) -> None:
         rows = self._connection.execute("SELECT done, sending, last, gaps, checksum FROM marks").fetchall()
         if len(rows) != 1:
-            raise _DamagedError("it has no marks")
+            raise DamagedError("it has no marks")
         *numbers, checksum = rows[0]
-        if _checksum(b"", *numbers) != checksum:
-            raise _DamagedError("its marks are not as they were written")
+        if checksum_of(b"", *numbers) != checksum:
+            raise DamagedError("its marks are not as they were written")
         done, sending, last, gaps = numbers
         if not 0 <= done <= sending <= last:
-            raise _DamagedError("its marks make no sense")
+            raise DamagedError("its marks make no sense")
         self._marks, self._last = Marks(done, sending), last
         for first, gap_last, checksum in self._connection.execute("SELECT first, last, checksum FROM gaps"):
-            if _checksum(b"", first, gap_last) != checksum or not first <= gap_last <= last:
-                raise _DamagedError("a gap is not as it was written")
+            if checksum_of(b"", first, gap_last) != checksum or not first <= gap_last <= last:
+                raise DamagedError("a gap is not as it was written")
             self._gaps.add(first, gap_last)
         if len(self._gaps) != gaps:
-            raise _DamagedError("gaps are missing")
+            raise DamagedError("gaps are missing")
 
     def _shrink(self) -> None:
         free = self._number("PRAGMA freelist_count") * self._number("PRAGMA page_size")
@@ -267,7 +258,7 @@ class SpoolFile:
             numbers = (done, sending, last, len(gaps))
             self._connection.execute(
                 "UPDATE marks SET done = ?, sending = ?, last = ?, gaps = ?, checksum = ?",
-                (*numbers, _checksum(b"", *numbers)),
+                (*numbers, checksum_of(b"", *numbers)),
             )
         self._marks, self._last, self._gaps, self.used_bytes = work.marks, last, gaps, used_bytes
 
@@ -275,7 +266,7 @@ class SpoolFile:
         start = 0
         for rows, sql in _INSERTS.items():
             while len(chunks) - start >= rows:
-                values = [value for chunk in chunks[start : start + rows] for value in _row(chunk)]
+                values = [value for chunk in chunks[start : start + rows] for value in encode_row(chunk)]
                 self._connection.execute(sql, values)
                 start += rows
 
@@ -283,7 +274,7 @@ class SpoolFile:
         first, last = gaps.add(first, last)
         self._connection.execute("DELETE FROM gaps WHERE first BETWEEN ? AND ?", (first, last))
         self._connection.execute(
-            "INSERT INTO gaps VALUES (?, ?, ?)", (first, last, _checksum(b"", first, last))
+            "INSERT INTO gaps VALUES (?, ?, ?)", (first, last, checksum_of(b"", first, last))
         )
         return self._delete(first, last)
 
@@ -336,7 +327,7 @@ class SpoolFile:
         )
         with closing(rows):
             for row in rows:
-                yield _chunk(*row)
+                yield decode_row(*row)
 
     def _open_parts(self, chunk: Chunk, after: int, until: int | None = None) -> Iterator[Chunk]:
         last = chunk.last if until is None else min(chunk.last, until)
@@ -346,10 +337,12 @@ class SpoolFile:
     @contextmanager
     def _reported(self) -> Iterator[None]:
         try:
+            if self._connection.in_transaction:  # to roll back may fail too
+                self._connection.execute("ROLLBACK")
             yield
         except sqlite3.Error as error:
             raise _spool_error(self._path, error) from error
-        except _DamagedError as damage:
+        except DamagedError as damage:
             raise SpoolError(f"{self._path} is damaged: {damage}", is_temporary=False) from damage
 
     def close(self) -> None:
@@ -360,56 +353,6 @@ class SpoolFile:
         self._connection.close()
 
 
-# --- the place of the file ------------------------------------------------------------------------------------
-
-
-def _check_place(path: Path) -> None:
-    """Refuse what no retry mends. By names only: to close a descriptor would end a lock that this process holds."""
-    if not path.parent.is_dir():
-        raise SpoolError(f"{path}: the folder {path.parent} does not exist", is_temporary=False)
-    if not os.access(path.parent, os.W_OK | os.X_OK):
-        raise SpoolError(f"{path}: no permission to write in {path.parent}", is_temporary=False)
-    try:
-        mode = path.stat().st_mode
-    except FileNotFoundError:
-        return
-    except OSError as error:
-        raise _os_error(path, error) from error
-    if not stat.S_ISREG(mode):
-        raise SpoolError(f"{path} is not a regular file", is_temporary=False)
-    if not os.access(path, os.R_OK | os.W_OK):
-        raise SpoolError(f"{path}: no permission to read and write it", is_temporary=False)
-
-
-def _create(path: Path) -> None:
-    try:
-        # SQLite gives its log the mode of the file.
-        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600))
-    except FileExistsError:
-        return
-    except OSError as error:
-        raise _os_error(path, error) from error
-
-
-def _set_aside(path: Path) -> Path:
-    stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
-    moved_to = path.with_name(f"{path.name}.corrupt-{stamp}")
-    more = 1
-    while moved_to.exists():
-        more += 1
-        moved_to = path.with_name(f"{path.name}.corrupt-{stamp}-{more}")
-    try:
-        # The file comes last: without it, its log would be taken for that of the new one.
-        for suffix in ("-wal", "-journal", ""):
-            with suppress(FileNotFoundError):
-                Path(f"{path}{suffix}").rename(f"{moved_to}{suffix}")
-    except OSError as error:
-        raise SpoolError(
-            f"{path} is damaged and could not be moved: {error.strerror}", is_temporary=False
-        ) from error
-    return moved_to
-
-
 @contextmanager
 def _opening(path: Path) -> Iterator[None]:
     try:
@@ -417,7 +360,7 @@ def _opening(path: Path) -> Iterator[None]:
     except sqlite3.Error as error:
         if _base_code(error) in _NOT_THE_CONTENTS:
             raise _spool_error(path, error) from error
-        raise _DamagedError(str(error)) from error
+        raise DamagedError(str(error)) from error
 
 
 def _base_code(error: sqlite3.Error) -> int:
@@ -430,64 +373,6 @@ def _spool_error(path: Path, error: sqlite3.Error) -> SpoolError:
     if code in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}:
         return SpoolError(f"{path} is in use by another process", is_temporary=True)
     return SpoolError(f"{path}: {error}", is_temporary=code in _TEMPORARY)
-
-
-def _os_error(path: Path, error: OSError) -> SpoolError:
-    return SpoolError(f"{path}: {error.strerror}", is_temporary=error.errno in _TEMPORARY_ERRNOS)
-
-
-# --- rows -----------------------------------------------------------------------------------------------------
-
-
-def _row(chunk: Chunk) -> tuple[int, int, int, float, int, bytes]:
-    body = _encode(chunk.messages)
-    count, accepted_at = len(chunk.messages), float(chunk.accepted_at)
-    checksum = _checksum(body, chunk.first, count, chunk.size_bytes, accepted_at)
-    return chunk.first, count, chunk.size_bytes, accepted_at, checksum, body
-
-
-def _chunk(
-    first: object, count: object, size_bytes: object, accepted_at: object, checksum: object, body: object
-) -> Chunk:
-    if (
-        not isinstance(first, int)
-        or not isinstance(size_bytes, int)
-        or not isinstance(accepted_at, float)
-        or not isinstance(body, bytes)
-        or _checksum(body, first, count, size_bytes, accepted_at) != checksum
-    ):
-        raise _DamagedError(f"the messages from number {first} on are not as they were written")
-    messages = _decode(body)
-    if not messages or len(messages) != count or first < 1 or utf8_bytes(messages) != size_bytes:
-        raise _DamagedError(f"the messages from number {first} on make no sense")
-    return Chunk(first, messages, size_bytes, accepted_at)
-
-
-def _encode(messages: list[str]) -> bytes:
-    try:
-        return orjson.dumps(messages)
-    except orjson.JSONEncodeError:  # a lone surrogate
-        return json.dumps(messages, ensure_ascii=False).encode(errors="surrogatepass")
-
-
-def _decode(body: bytes) -> list[str]:
-    try:
-        values = orjson.loads(body)
-    except orjson.JSONDecodeError:
-        try:
-            values = json.loads(body.decode(errors="surrogatepass"))
-        except ValueError:
-            values = None
-    if not isinstance(values, list) or not all(isinstance(value, str) for value in values):
-        raise _DamagedError("a body is not a list of messages")
-    return values
-
-
-def _checksum(body: bytes, *fields: object) -> int:
-    checksum = zlib.crc32(repr(fields).encode())
-    for start in range(0, len(body), _GIL_KEPT_BYTES):
-        checksum = zlib.crc32(body[start : start + _GIL_KEPT_BYTES], checksum)
-    return checksum
 
 
 def _text(row: tuple[object, ...] | None) -> str:
