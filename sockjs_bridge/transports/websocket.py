@@ -173,7 +173,12 @@ class WebSocketTransport:
 
     async def _watch(self, ws: WSTransport, listener: "_Listener") -> None:
         """Wait for picows to be done with the connection, and take from it how that came about."""
-        (error,) = await asyncio.gather(ws.wait_disconnected(), return_exceptions=True)
+        try:
+            (error,) = await asyncio.gather(ws.wait_disconnected(), return_exceptions=True)
+        except asyncio.CancelledError:
+            # The loop ends: the timer that would hang up on a server that does not answer a Close never runs.
+            ws.disconnect(False)
+            raise
         if self._ended.done():
             return
         if isinstance(error, picows.WSProtocolError):
