@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import os
 import socket
 import ssl
 from collections.abc import Callable, Mapping
@@ -113,15 +114,15 @@ class WebSocketTransport:
             self._cookies.store(url, cookies_of_refusal(error))
             if isinstance(error, picows.WSHandshakeError):
                 await _hear_out(spare)
-            else:
-                _hang_up(sock)  # it may have broken before picows took it over
+            _let_go(sock, spare)
             raise explain(error) from error
         except asyncio.CancelledError:
             # picows leaves a connection that waits for its handshake open when it is cancelled.
-            _hang_up(sock)
+            _let_go(sock, spare)
             raise
         # picows returns as if connected, but without a listener, when the peer hung up meanwhile.
         if connected is None:
+            _let_go(sock, spare)
             raise ConnectError(
                 Obstacle.HANDSHAKE, "the server closed the connection during the WebSocket handshake"
             )
@@ -395,6 +396,24 @@ async def _hear_out(spare: socket.socket) -> None:
         async with asyncio.timeout(_HEAR_OUT_SECONDS):
             while await loop.sock_recv(spare, _HEAR_OUT_BYTES):
                 pass
+
+
+def _let_go(sock: socket.socket, spare: socket.socket) -> None:
+    """End a connection whose handshake failed; `spare` is a duplicate of `sock`.
+
+    uvloop takes a socket over once connected. Where the connection breaks before that, it has closed the
+    descriptor, and `sock` does not know: its number may be another connection's by now.
+    """
+    with suppress(OSError):
+        spare.shutdown(socket.SHUT_RDWR)
+    try:
+        is_ours = os.path.sameopenfile(sock.fileno(), spare.fileno())
+    except OSError:
+        is_ours = False
+    if is_ours:
+        sock.close()
+    else:
+        sock.detach()
 
 
 def _hang_up(sock: socket.socket) -> None:
