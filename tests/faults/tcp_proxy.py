@@ -21,6 +21,7 @@ _T = TypeVar("_T")
 _READ_BYTES = 1 << 16
 _PIECES_UNDER_WAY = 64
 _LOOK_SECONDS = 0.01
+_ERROR = b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
 _RESET = struct.pack("ii", 1, 0)
 
 
@@ -62,6 +63,8 @@ class Accepting(Enum):
     """Nothing listens at the port."""
     HANG = "hang"
     """It is accepted, and nothing more happens."""
+    ERROR = "error"
+    """Its first request is answered by a status of 503, as balancers do that have no server left."""
 
 
 class TcpProxy:
@@ -150,7 +153,7 @@ class TcpProxy:
         self._links.add(link)
         try:
             await self._carry(reader, link)
-        except OSError:
+        except (OSError, asyncio.CancelledError):  # cancelled: the proxy stops, and asyncio would report it
             link.reset()
         finally:
             link.close()
@@ -163,6 +166,10 @@ class TcpProxy:
             return
         if self._accepting is Accepting.HANG:
             await asyncio.Event().wait()
+        if self._accepting is Accepting.ERROR:
+            await reader.read(_READ_BYTES)
+            link.writers[0].write(_ERROR)
+            return
         from_server, to_server = await asyncio.open_connection("127.0.0.1", self._target_port)
         link.writers.append(to_server)
         await asyncio.gather(

@@ -75,12 +75,16 @@ def break_and_wait(server: FaultServerProcess, kind: str, code: int) -> None:
     wait_until(flows, f"traffic both ways after {kind}")
 
 
-def check_downwards(journal: Journal, programs: Sequence[NumberedProgram], deliveries: dict[str, int]) -> None:
+def check_downwards(
+    journal: Journal, programs: Sequence[NumberedProgram], deliveries: dict[str, int]
+) -> None:
     """What a session sent and no program got is only what fell when it broke: the end of it."""
     for number, sent in journal.sent.items():
         who = f"s{number}"
         for program in programs:
-            assert program.got.gaps.get(who, 0) == 0, f"{program.name} missed messages within session {number}"
+            assert program.got.gaps.get(who, 0) == 0, (
+                f"{program.name} missed messages within session {number}"
+            )
             assert program.got.last.get(who, 0) <= sent
         reached = {program.got.last.get(who, 0) for program in programs}
         assert len(reached) == 1, f"the programs got different parts of session {number}: {reached}"
@@ -88,7 +92,9 @@ def check_downwards(journal: Journal, programs: Sequence[NumberedProgram], deliv
         assert sum(program.got.count.values()) == deliveries["from_server"]
 
 
-def check_upwards(journal: Journal, accounts: Accounts, programs: Sequence[NumberedProgram], *, http: bool) -> None:
+def check_upwards(
+    journal: Journal, accounts: Accounts, programs: Sequence[NumberedProgram], *, http: bool
+) -> None:
     """What is written arrived, but for what is told to be in doubt; each once, in the order of its writer."""
     sums = accounts.upwards("chat")
     received = sum(journal.received.count.values())

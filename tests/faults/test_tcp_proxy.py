@@ -146,3 +146,10 @@ def test_refusal_reset_and_return(proxy: TcpProxy) -> None:
     with connect(proxy) as sock:
         sock.sendall(b"x")
         assert sock.recv(1) == b"x"
+
+
+def test_error_of_a_balancer(proxy: TcpProxy) -> None:
+    proxy.accept(Accepting.ERROR)
+    with connect(proxy) as sock:
+        sock.sendall(b"GET / HTTP/1.1\r\n\r\n")
+        assert read(sock, 1000).startswith(b"HTTP/1.1 503 ")
