@@ -23,7 +23,9 @@ WEBSOCKET: dict[str, Callable[[], Iterator[bytes]]] = {
     "garbage": lambda: iter(lambda: os.urandom(65536), b""),
     "slices": lambda: _slices(websocket_frame(TEXT, b'a["slowly"]')),
     "large-frame": lambda: _large(b"\x81\x7f" + _LARGE_BYTES.to_bytes(8, "big")),
-    "large-message": lambda: iter([websocket_frame(TEXT, b'a["', fin=False), *repeat(_fragment(_PIECE), 100)]),
+    "large-message": lambda: iter(
+        [websocket_frame(TEXT, b'a["', fin=False), *repeat(_fragment(_PIECE), 100)]
+    ),
     "empty-frames": lambda: repeat(websocket_frame(TEXT, b"") * _MANY),
     "empty-arrays": lambda: repeat(websocket_frame(TEXT, b"a[]") * _MANY),
     "empty-fragments": lambda: iter(

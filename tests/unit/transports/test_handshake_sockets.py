@@ -4,13 +4,13 @@ import os
 import socket
 from contextlib import closing
 
-from sockjs_bridge.transports.websocket import _let_go
+from sockjs_bridge.transports.handshake import let_go
 
 
 def test_a_failed_handshake_ends_the_connection() -> None:
     sock, peer = socket.socketpair()
     with closing(peer), sock.dup() as spare:
-        _let_go(sock, spare)
+        let_go(sock, spare)
         assert sock.fileno() == -1
         assert peer.recv(1) == b""
 
@@ -24,7 +24,7 @@ def test_a_descriptor_that_is_another_connections_by_now_is_left_alone() -> None
         with other, other_peer:
             os.dup2(other.fileno(), number)
             other.close()
-            _let_go(sock, spare)
+            let_go(sock, spare)
             del sock  # a socket that is forgotten closes its descriptor
             with socket.socket(fileno=number) as reused:
                 reused.sendall(b"still here")
@@ -35,7 +35,7 @@ def test_a_descriptor_that_is_closed_already_is_left_alone() -> None:
     sock, peer = socket.socketpair()
     with closing(peer), sock.dup() as spare:
         os.close(sock.fileno())
-        _let_go(sock, spare)
+        let_go(sock, spare)
         assert sock.fileno() == -1
 
 
@@ -43,5 +43,5 @@ def test_a_socket_that_was_taken_over_and_closed_is_left_alone() -> None:
     sock, peer = socket.socketpair()
     with closing(peer), sock.dup() as spare:
         os.close(sock.detach())
-        _let_go(sock, spare)
+        let_go(sock, spare)
         assert peer.recv(1) == b""
