@@ -3,9 +3,12 @@
 import json
 import re
 from bisect import bisect_right
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import accumulate
+from json.scanner import make_scanner
 from operator import itemgetter
+from typing import Any, cast
 
 import orjson
 
@@ -48,9 +51,14 @@ _CLOSE_CODE = re.compile(r"c\s*\[\s*(\d{1,9})(?!\d)")
 _LARGEST_CLOSE_CODE = 2**53
 _LONGEST_REASON = 1000
 _OUTSIDE_STRINGS = re.compile(r'("[^"\\]*(?:\\.[^"\\]*)*")|\s+', re.DOTALL)
+_SPACES = (" ", "\n", "\r", "\t")
+_AFTER_ELEMENT = (",", "]")
 _JSON_SPACE = re.compile(r"[ \t\r\n]*")
 # Control characters inside strings are let through, and numbers keep the digits they came with.
 _lenient = json.JSONDecoder(strict=False, parse_int=str, parse_float=str, parse_constant=str)
+_scan: Callable[[str, int], tuple[object, int]] = make_scanner(
+    cast("Any", _lenient)
+)  # typed as if it copied itself
 # Bytes that are indexed give small integers, which are there already; slices would be made anew.
 _first, _second, _last = itemgetter(0), itemgetter(1), itemgetter(-1)
 _between_brackets = itemgetter(slice(2, -1))
@@ -147,15 +155,21 @@ def _elements(text: str) -> list[str]:
     if text[position : position + 1] == "]":
         return _ended(text, position + 1, messages)
     while True:
-        value, end = _lenient.raw_decode(text, position)
-        messages.append(value if text[position] == '"' else _compact(text[position:end]))
-        position = _skip_space(text, end)
+        # Not the decoder itself, and a look before each pattern: there may be millions of elements in a frame.
+        try:
+            value, end = _scan(text, position)
+        except StopIteration as error:
+            raise ValueError("an element is no JSON") from error
+        messages.append(str(value) if text[position] == '"' else _compact(text[position:end]))
+        position = end if text[end : end + 1] in _AFTER_ELEMENT else _skip_space(text, end)
         mark = text[position : position + 1]
         if mark == "]":
             return _ended(text, position + 1, messages)
         if mark != ",":
             raise ValueError("no comma between elements")
-        position = _skip_space(text, position + 1)
+        position += 1
+        if text[position : position + 1] in _SPACES:
+            position = _skip_space(text, position)
 
 
 def _ended(text: str, position: int, messages: list[str]) -> list[str]:
@@ -170,6 +184,8 @@ def _skip_space(text: str, position: int) -> int:
 
 
 def _compact(text: str) -> str:
+    if not any(space in text for space in _SPACES):
+        return text
     return _OUTSIDE_STRINGS.sub(r"\1", text)
 
 

@@ -109,7 +109,9 @@ class Session:
                     if messages:
                         events.append(MessagesReceived(messages))
                 case HeartbeatFrame():
-                    events.append(HeartbeatReceived())
+                    # A run of them says no more than one.
+                    if not events or type(events[-1]) is not HeartbeatReceived:
+                        events.append(HeartbeatReceived())
                 case OpenFrame() if not self._seen_open:
                     self._seen_open = True
                     if self.state is State.CONNECTING:

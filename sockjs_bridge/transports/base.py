@@ -6,6 +6,9 @@ from typing import Protocol
 
 from sockjs_bridge.errors import Cause, ConnectError
 
+LONGEST_TURN_SECONDS = 0.02
+"""Where what was read at once took longer than this, other sessions have their turn before more is read."""
+
 
 @dataclass(frozen=True, slots=True)
 class TransportClosed:

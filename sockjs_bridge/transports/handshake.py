@@ -1,7 +1,11 @@
-"""Why a WebSocket handshake failed, in words that help, and without quoting what may be secret."""
+"""When a WebSocket handshake fails: why, in words that help and quote no secret, and what to do with the socket."""
 
+import asyncio
+import os
 import re
+import socket
 import ssl
+from contextlib import suppress
 from http import HTTPStatus
 
 import picows
@@ -9,6 +13,8 @@ import picows
 from sockjs_bridge.errors import ConnectError, Obstacle
 from sockjs_bridge.transports.status import describe_status, hint_on_connecting
 
+_HEAR_OUT_SECONDS = 0.5
+_HEAR_OUT_BYTES = 65536
 # picows gives no response object for HTTP/1.0 and for statuses it does not know.
 _STATUS_LINE = re.compile(rb"HTTP/\d(?:\.\d)? +(\d{3})")
 
@@ -49,3 +55,36 @@ def cookies_of_refusal(error: Exception) -> list[str]:
     return [
         value.strip().decode("latin-1") for name, _, value in lines if name.strip().lower() == b"set-cookie"
     ]
+
+
+async def hear_out(spare: socket.socket) -> None:
+    """Read a refusal to its end before the connection closes, for a moment at most.
+
+    picows closes at once, and unread bytes make that a reset: sockjs-node has no error handler on a
+    connection that it refused to upgrade, and the whole server dies of it. `spare` keeps it open.
+    """
+    loop = asyncio.get_running_loop()
+    with suppress(OSError, TimeoutError):
+        spare.setblocking(False)
+        spare.shutdown(socket.SHUT_WR)
+        async with asyncio.timeout(_HEAR_OUT_SECONDS):
+            while await loop.sock_recv(spare, _HEAR_OUT_BYTES):
+                pass
+
+
+def let_go(sock: socket.socket, spare: socket.socket) -> None:
+    """End a connection whose handshake failed; `spare` is a duplicate of `sock`.
+
+    uvloop takes a socket over once connected. Where the connection breaks before that, it has closed the
+    descriptor, and `sock` does not know: its number may be another connection's by now.
+    """
+    with suppress(OSError):
+        spare.shutdown(socket.SHUT_RDWR)
+    try:
+        is_ours = os.path.sameopenfile(sock.fileno(), spare.fileno())
+    except OSError:
+        is_ours = False
+    if is_ours:
+        sock.close()
+    else:
+        sock.detach()

@@ -4,6 +4,7 @@ import asyncio
 from contextlib import suppress
 from dataclasses import dataclass
 from http import HTTPStatus
+from time import monotonic
 from typing import Any
 
 from yarl import URL
@@ -11,7 +12,7 @@ from yarl import URL
 from sockjs_bridge.errors import Cause, ConnectError, Obstacle, ProtocolError
 from sockjs_bridge.protocol.session import DROPPED
 from sockjs_bridge.protocol.streams import FrameSplitter, make_line_reader
-from sockjs_bridge.transports.base import Receiver, SendResult, TransportClosed
+from sockjs_bridge.transports.base import LONGEST_TURN_SECONDS, Receiver, SendResult, TransportClosed
 from sockjs_bridge.transports.cookies import SessionCookies
 from sockjs_bridge.transports.http_client import HttpClient, HttpOptions
 from sockjs_bridge.transports.http_requests import CALLBACK, KINDS
@@ -22,6 +23,8 @@ from sockjs_bridge.transports.status import describe_status, hint_on_connecting
 _LONGEST_PAUSE_SECONDS = 2.0
 _LONGEST_LULL_SECONDS = 1.0
 _FIRST_LULL_SECONDS = 0.05
+# What is cut into frames in one go; other sessions have their turn in between, where it takes long.
+_LARGEST_BITE_BYTES = 64 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,9 +191,13 @@ class HttpTransport:
                 return True
             async for data in response.content.iter_any():
                 self._last_byte_at = self._loop.time()
-                self._hand_on(body.feed(data))
-                if body.error is not None:
-                    raise body.error
+                for start in range(0, len(data), _LARGEST_BITE_BYTES):
+                    begun = monotonic()
+                    self._hand_on(body.feed(data[start : start + _LARGEST_BITE_BYTES]))
+                    if body.error is not None:
+                        raise body.error
+                    if monotonic() - begun > LONGEST_TURN_SECONDS:
+                        await asyncio.sleep(0)
         self._hand_on(body.end())
         if not self._saw_open_frame:
             problem = f"{self._kind.receive_path} was answered without an open frame"

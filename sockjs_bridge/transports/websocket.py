@@ -7,6 +7,7 @@ import ssl
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from time import monotonic
 from typing import cast
 
 import picows
@@ -17,10 +18,10 @@ from sockjs_bridge.errors import Cause, ConnectError, Obstacle
 from sockjs_bridge.protocol.frames import NO_STATUS, encode_messages
 from sockjs_bridge.protocol.session import DROPPED
 from sockjs_bridge.tcp_info import seconds_since_last_data
-from sockjs_bridge.transports.base import Receiver, TransportClosed
+from sockjs_bridge.transports.base import LONGEST_TURN_SECONDS, Receiver, TransportClosed
 from sockjs_bridge.transports.cookies import SessionCookies
 from sockjs_bridge.transports.dial import dial
-from sockjs_bridge.transports.handshake import cookies_of_refusal, explain
+from sockjs_bridge.transports.handshake import cookies_of_refusal, explain, hear_out, let_go
 
 NORMAL_CLOSURE = 1000
 PROTOCOL_ERROR = 1002
@@ -29,8 +30,6 @@ TOO_BIG = 1009
 _CLOSE_SECONDS = 1.0
 _LONGEST_CONTROL_BYTES = 125  # RFC 6455 section 5.5
 _LONGEST_REASON_BYTES = _LONGEST_CONTROL_BYTES - 2  # the code comes first
-_HEAR_OUT_SECONDS = 0.5
-_HEAR_OUT_BYTES = 65536
 _READ_BUFFER_BYTES = 128 * 1024
 # picows would log what is reported here anyway, with other words.
 _picows_log = logging.getLogger("picows.client")
@@ -95,7 +94,7 @@ class WebSocketTransport:
         url = self._options.url
         listener = _Listener(receiver, self._options, self._connected, self._ended)
         try:
-            _, connected = await picows.ws_connect(
+            _, listening = await picows.ws_connect(
                 lambda _request, _response: listener,
                 "ws" + str(url).removeprefix("http"),
                 ssl_context=self._options.tls,
@@ -112,16 +111,16 @@ class WebSocketTransport:
         except (picows.WSHandshakeError, ssl.SSLError, OSError) as error:
             self._cookies.store(url, cookies_of_refusal(error))
             if isinstance(error, picows.WSHandshakeError):
-                await _hear_out(spare)
-            else:
-                _hang_up(sock)  # it may have broken before picows took it over
+                await hear_out(spare)
+            let_go(sock, spare)
             raise explain(error) from error
         except asyncio.CancelledError:
             # picows leaves a connection that waits for its handshake open when it is cancelled.
-            _hang_up(sock)
+            let_go(sock, spare)
             raise
         # picows returns as if connected, but without a listener, when the peer hung up meanwhile.
-        if connected is None:
+        if cast("picows.WSListener | None", listening) is None:
+            let_go(sock, spare)
             raise ConnectError(
                 Obstacle.HANDSHAKE, "the server closed the connection during the WebSocket handshake"
             )
@@ -146,13 +145,13 @@ class WebSocketTransport:
 
     def pause_reading(self) -> None:
         """Stop reading from the socket."""
-        if not self._ws.is_disconnected:
-            self._ws.underlying_transport.pause_reading()
+        if self._listener is not None and not self._ws.is_disconnected:
+            self._listener.pause_reading(self._ws)
 
     def resume_reading(self) -> None:
         """Read again."""
-        if not self._ws.is_disconnected:
-            self._ws.underlying_transport.resume_reading()
+        if self._listener is not None and not self._ws.is_disconnected:
+            self._listener.resume_reading(self._ws)
 
     def seconds_since_last_byte(self) -> float | None:
         """Seconds since the last byte came in: parts of a large frame are seen by the kernel alone."""
@@ -173,7 +172,12 @@ class WebSocketTransport:
 
     async def _watch(self, ws: WSTransport, listener: "_Listener") -> None:
         """Wait for picows to be done with the connection, and take from it how that came about."""
-        (error,) = await asyncio.gather(ws.wait_disconnected(), return_exceptions=True)
+        try:
+            (error,) = await asyncio.gather(ws.wait_disconnected(), return_exceptions=True)
+        except asyncio.CancelledError:
+            # The loop ends: the timer that would hang up on a server that does not answer a Close never runs.
+            ws.disconnect(False)
+            raise
         if self._ended.done():
             return
         if isinstance(error, picows.WSProtocolError):
@@ -217,10 +221,14 @@ class _Listener(picows.WSListener):
         "_ended",
         "_fragments",
         "_fragments_are_text",
-        "_fragments_bytes",
         "_framed",
+        "_gives_way",
+        "_is_paused",
+        "_loop",
         "_max_message_bytes",
+        "_owed_pong",
         "_receiver",
+        "_ws",
         "outcome",
         "writable",
     )
@@ -238,15 +246,19 @@ class _Listener(picows.WSListener):
         self._framed = options.framed
         self._max_message_bytes = options.max_frame_bytes
         self._burst: list[bytes] = []
-        self._fragments: list[bytes] | None = None
-        self._fragments_bytes = 0
+        self._fragments: bytearray | None = None
         self._fragments_are_text = True
         self._closing = False
+        self._loop = asyncio.get_running_loop()
+        self._is_paused = self._gives_way = False
+        self._owed_pong: bytes | None = None
+        self._ws: WSTransport
         self.writable = True
         self.outcome: TransportClosed | None = None
 
     def on_ws_connected(self, transport: WSTransport) -> None:
         """The handshake is done."""
+        self._ws = transport
         self._connected(transport, self)
 
     def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
@@ -259,7 +271,10 @@ class _Listener(picows.WSListener):
         else:
             self._receive_checked(transport, frame, payload)
         if frame.last_in_buffer:
+            begun = monotonic()
             self._flush(transport)
+            if monotonic() - begun > LONGEST_TURN_SECONDS:
+                self._give_way(transport)
 
     def _receive_checked(self, transport: WSTransport, frame: WSFrame, payload: bytes) -> None:
         kind = frame.msg_type
@@ -274,6 +289,29 @@ class _Listener(picows.WSListener):
         else:
             self._receive_special(transport, kind, frame, payload)
 
+    def pause_reading(self, transport: WSTransport) -> None:
+        """Stop reading from the socket until `resume_reading`."""
+        self._is_paused = True
+        transport.underlying_transport.pause_reading()
+
+    def resume_reading(self, transport: WSTransport) -> None:
+        """Read again, at once or when others have had their turn."""
+        self._is_paused = False
+        if not self._gives_way:
+            transport.underlying_transport.resume_reading()
+
+    def _give_way(self, transport: WSTransport) -> None:
+        """Stop reading until the next turn: the loop would read on up to 32 times, and others would wait."""
+        if not self._gives_way and not transport.is_disconnected:
+            self._gives_way = True
+            transport.underlying_transport.pause_reading()
+            self._loop.call_soon(self._go_on, transport)
+
+    def _go_on(self, transport: WSTransport) -> None:
+        self._gives_way = False
+        if not self._is_paused and not transport.is_disconnected:
+            transport.underlying_transport.resume_reading()
+
     def pause_writing(self) -> None:
         """The server does not read fast enough."""
         self.writable = False
@@ -281,6 +319,9 @@ class _Listener(picows.WSListener):
     def resume_writing(self) -> None:
         """The server has caught up."""
         self.writable = True
+        if self._owed_pong is not None:
+            payload, self._owed_pong = self._owed_pong, None
+            self._ws.send_pong(payload)
         self._receiver.resume_sending()
 
     def close(self, transport: WSTransport, code: int, reason: str, within: float = _CLOSE_SECONDS) -> None:
@@ -296,7 +337,11 @@ class _Listener(picows.WSListener):
         self, transport: WSTransport, kind: WSMsgType, frame: WSFrame, payload: bytes
     ) -> None:
         if kind is WSMsgType.PING:
-            transport.send_pong(payload)
+            if self.writable:
+                transport.send_pong(payload)
+            else:
+                # One that pings and does not read would fill the memory. The last one is answered (RFC 6455, 5.5.3).
+                self._owed_pong = payload
             self._receiver.receive_ping()
         elif kind is WSMsgType.PONG:
             self._receiver.receive_pong(payload)
@@ -312,16 +357,15 @@ class _Listener(picows.WSListener):
     def _receive_data(self, transport: WSTransport, kind: WSMsgType, fin: bool, payload: bytes) -> None:
         """A fragment, or a whole binary message."""
         if self._fragments is None:
-            self._fragments, self._fragments_bytes = [], 0
-            self._fragments_are_text = kind is WSMsgType.TEXT
-        self._fragments_bytes += len(payload)
-        if self._fragments_bytes > self._max_message_bytes:
+            self._fragments, self._fragments_are_text = bytearray(), kind is WSMsgType.TEXT
+        # Not a list of them: there may be millions, of a byte each or of none.
+        self._fragments += payload
+        if len(self._fragments) > self._max_message_bytes:
             self._violation(transport, TOO_BIG, f"a message is larger than {self._max_message_bytes} bytes")
             return
-        self._fragments.append(payload)
         if not fin:
             return
-        payload, self._fragments = b"".join(self._fragments), None
+        payload, self._fragments = bytes(self._fragments), None
         if self._fragments_are_text:
             self._burst.append(payload)
         else:
@@ -357,6 +401,7 @@ class _Listener(picows.WSListener):
         self._flush(transport)
         if self.outcome is not None:
             return
+        self._fragments = None  # the connection may linger for a second, and others follow it meanwhile
         self._conclude(TransportClosed(Cause.PROTOCOL_VIOLATION, code, problem))
         self.close(transport, code, problem)
 
@@ -375,21 +420,6 @@ def _valid_utf8(burst: list[bytes]) -> list[bytes]:
         except UnicodeDecodeError:
             return burst[:index]
     return burst
-
-
-async def _hear_out(spare: socket.socket) -> None:
-    """Read a refusal to its end before the connection closes, for a moment at most.
-
-    picows closes at once, and unread bytes make that a reset: sockjs-node has no error handler on a
-    connection that it refused to upgrade, and the whole server dies of it. `spare` keeps it open.
-    """
-    loop = asyncio.get_running_loop()
-    with suppress(OSError, TimeoutError):
-        spare.setblocking(False)
-        spare.shutdown(socket.SHUT_WR)
-        async with asyncio.timeout(_HEAR_OUT_SECONDS):
-            while await loop.sock_recv(spare, _HEAR_OUT_BYTES):
-                pass
 
 
 def _hang_up(sock: socket.socket) -> None:

@@ -232,3 +232,51 @@ async def test_local_clients_stay_and_what_they_send_meanwhile_goes_out_in_order
         assert bridge.listener().clients == 1
         assert bridge.chat.supervisor.epoch == 2
         assert events(caplog, "open")[-1]["epoch"] == 2
+
+
+async def test_server_that_pings_and_does_not_read_gets_the_last_answer_only(tmp_path: Path) -> None:
+    """All of them would fill the memory; RFC 6455 section 5.5.3 asks for the last."""
+    sent = 300_000
+    pongs: list[bytes] = []
+
+    async def script(peer: Peer) -> None:
+        await peer.open_session()
+        for first in range(0, sent, 1000):
+            await peer.send(
+                b"".join(websocket_frame(PING, b"%0125d" % n) for n in range(first, first + 1000))
+            )
+        while not pongs or int(pongs[-1]) != sent - 1:
+            opcode, payload = await peer.receive_frame()
+            assert opcode == PONG
+            pongs.append(payload)
+        await peer.send_text('a["still here"]')
+        await peer.stay()
+
+    async with (
+        scripted(script) as server,
+        running(one_session(server.url(), "ping_interval = 0\n"), tmp_path) as bridge,
+    ):
+        program = await bridge.client()
+        assert await program.line() == "still here"
+    numbers = [int(pong) for pong in pongs]
+    assert numbers == sorted(set(numbers))
+    assert len(numbers) < sent / 2
+
+
+async def test_message_in_fragments_of_a_byte_and_of_none(tmp_path: Path) -> None:
+    text = b'a["' + b"x" * 5000 + b'"]'
+
+    async def script(peer: Peer) -> None:
+        await peer.open_session()
+        await peer.send_frame(TEXT, b"", fin=False)
+        for byte in text:
+            await peer.send(
+                websocket_frame(CONTINUATION, bytes([byte]), fin=False)
+                + websocket_frame(CONTINUATION, b"", fin=False)
+            )
+        await peer.send_frame(CONTINUATION, b"")
+        await peer.stay()
+
+    async with scripted(script) as server, running(one_session(server.url()), tmp_path) as bridge:
+        program = await bridge.client()
+        assert await program.line() == "x" * 5000

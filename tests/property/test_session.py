@@ -33,12 +33,14 @@ RAW_BURSTS = st.lists(st.lists(st.binary(max_size=6), min_size=1, max_size=4), m
 
 
 def joined(events: Iterable[SessionEvent]) -> list[SessionEvent]:
-    """The events with neighbouring messages put together: how they are grouped is no promise."""
+    """The events with neighbouring messages and heartbeats put together: how they are grouped is no promise."""
     result: list[SessionEvent] = []
     for event in events:
         match event, result:
             case MessagesReceived(messages), [*_, MessagesReceived(before)]:
                 result[-1] = MessagesReceived(before + messages)
+            case HeartbeatReceived(), [*_, HeartbeatReceived()]:
+                pass
             case _:
                 result.append(event)
     return result

@@ -515,3 +515,8 @@ def test_rule_w_characters_of_the_client_list_leave_escaped() -> None:
 
 def test_section_4_astral_characters_may_go_as_they_are() -> None:
     assert encode_messages(["\U0001f600"], 8000) == ['["\U0001f600"]'.encode()]
+
+
+def test_many_elements_that_are_no_strings() -> None:
+    frame = b"a[" + b'9,{"a":1} , true,\n' * 50_000 + b"1.50]"
+    assert messages_of(frame) == ["9", '{"a":1}', "true"] * 50_000 + ["1.50"]
