@@ -55,7 +55,7 @@ async def test_the_last_ones_then_live_without_a_gap_or_a_double(tmp_path: Path)
         await until(lambda: bridge.chat.hub.stats.messages_received == source.sent)
         await source.send(1)
         for program in [*programs, late]:
-            numbers = []
+            numbers: list[int] = []
             while not numbers or numbers[-1] != source.sent - 1:
                 numbers.append(int(await program.line()))
             assert numbers == list(range(numbers[0], source.sent))
