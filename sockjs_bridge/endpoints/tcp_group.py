@@ -16,6 +16,7 @@ from sockjs_bridge.log import EventLog
 _SWEEP_SECONDS = 30.0
 _SWEEPS_PER_LINGER = 4
 _FLUSH_LOOK_SECONDS = 0.02
+_GONE_LOOK_SECONDS = 0.001
 _NO_BURST = (b"", 0)
 
 
@@ -182,9 +183,8 @@ class TcpGroup:
 
     def cut(self, client: TcpClient, why: str) -> None:
         """Part with a client that does not read."""
-        self.log.repeated(
+        self.log.warning(
             why,
-            key=f"{why} {client.peer}",
             client=client.peer,
             reason=DropReason.SLOW_CLIENT,
             undelivered_bytes=client.output.unsent_bytes,
@@ -236,7 +236,7 @@ class TcpGroup:
             )
         # What they had not been given is counted when they are gone, which is at once: they have been closed.
         while self._clients and loop.time() < deadline + _FLUSH_LOOK_SECONDS:  # noqa: ASYNC110  # as above
-            await asyncio.sleep(0)
+            await asyncio.sleep(_GONE_LOOK_SECONDS)
 
     def join(self, client: TcpClient) -> None:
         """A program has been admitted: it hears of the session, then of what it missed, then of what comes."""
