@@ -3,12 +3,12 @@
 import argparse
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from sockjs_bridge import __version__
-from sockjs_bridge.cli_arguments import add_connect, add_probe
+from sockjs_bridge.cli_arguments import EXAMPLES, add_admin, add_connect, add_probe
 from sockjs_bridge.errors import BindError, ConfigError
 
 if TYPE_CHECKING:
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 EXIT_OK = 0
 EXIT_USAGE = 64
 EXIT_CONFIG = 78
+EXIT_INTERRUPTED = 130
 
 _EXAMPLES = """\
 examples:
@@ -50,10 +51,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code."""
     options = _parser().parse_args(arguments)
     try:
-        return int(options.command(options))
+        code = int(options.command(options))
+        if sys.stdout is not None:
+            sys.stdout.flush()
     except ConfigError as error:
         print(error, file=sys.stderr)
         return EXIT_CONFIG
+    except BrokenPipeError:  # whoever read our output has enough, such as `head`
+        sys.stdout = None  # or the interpreter complains of what it cannot flush
+        return EXIT_OK
+    return code
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -95,12 +102,13 @@ def _parser() -> argparse.ArgumentParser:
     keygen.add_argument("file", metavar="FILE", help="where the secret key goes; must not exist yet")
     keygen.set_defaults(command=_keygen)
     _add_generated(commands)
+    for name, examples in EXAMPLES.items():
+        commands.choices[name].epilog = examples
+        commands.choices[name].formatter_class = argparse.RawDescriptionHelpFormatter
     return parser
 
 
 def _add_operating(commands: "argparse._SubParsersAction[_Parser]") -> None:
-    from sockjs_bridge import operate
-
     status = commands.add_parser("status", help="show the sessions of a running bridge", allow_abbrev=False)
     status.add_argument("--json", action="store_true", help="the whole status document")
     status.add_argument("--watch", action="store_true", help="again every two seconds, until Ctrl-C")
@@ -113,30 +121,23 @@ def _add_operating(commands: "argparse._SubParsersAction[_Parser]") -> None:
         "healthcheck", help="exit 0 if a running bridge serves programs, else 69", allow_abbrev=False
     )
     healthcheck.add_argument("--session", metavar="NAME", help="ask whether this session is open instead")
-    for parser, run in (
-        (status, operate.run_status),
-        (reload, operate.run_reload),
-        (reconnect, operate.run_reconnect),
-        (healthcheck, operate.run_healthcheck),
-    ):
+    for parser in (status, reload, reconnect, healthcheck):
         _add_config(parser)
-        operate.add_arguments(parser)
-        parser.set_defaults(command=_reporting(run))
+        add_admin(parser)
+        parser.set_defaults(command=_operate)
 
 
-def _reporting(run: Callable[[argparse.Namespace], int]) -> Callable[[argparse.Namespace], int]:
-    def command(options: argparse.Namespace) -> int:
-        from sockjs_bridge import operate
+def _operate(options: argparse.Namespace) -> int:
+    from sockjs_bridge import operate
 
-        try:
-            return run(options)
-        except operate.AdminError as error:
-            print(f"sockjs-bridge {options.name}: {error}", file=sys.stderr)
-            return error.exit_code
-        except KeyboardInterrupt:
-            return EXIT_OK
-
-    return command
+    try:
+        return operate.run(options)
+    except operate.AdminError as error:
+        *problems, last = str(error).splitlines()
+        print(*problems, f"sockjs-bridge {options.name}: {last}", sep="\n", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        return EXIT_INTERRUPTED
 
 
 def _add_generated(commands: "argparse._SubParsersAction[_Parser]") -> None:
@@ -147,8 +148,6 @@ def _add_generated(commands: "argparse._SubParsersAction[_Parser]") -> None:
     completion = commands.add_parser(
         "completion",
         help="print a completion script for a shell",
-        description="For bash: source <(sockjs-bridge completion bash). "
-        "For zsh: sockjs-bridge completion zsh, into a file _sockjs-bridge in a folder of $fpath.",
         allow_abbrev=False,
     )
     completion.add_argument("shell", choices=("bash", "zsh"), help="the shell to complete in")
@@ -192,7 +191,7 @@ def _check(options: argparse.Namespace) -> int:
     from sockjs_bridge.protocol.urls import BaseUrl
 
     if any(endpoint.curve.secret_key_file for each in config.sessions.values() for endpoint in each.zmq):
-        from sockjs_bridge.local_sockets import key_problems
+        from sockjs_bridge.local_zeromq import key_problems
 
         problems = key_problems(config)
         if problems:

@@ -1,4 +1,4 @@
-"""Arguments of `connect` and `probe`. Nothing is imported that would make `--help` slow."""
+"""Arguments of commands that have many. Nothing is imported that would make `--help` slow."""
 
 import argparse
 
@@ -30,8 +30,62 @@ exit codes: 0 done, 64 wrong usage, 69 no session could be opened, or the server
 PROBE_HELP = """\
 Tries GET /info and every transport, says what works, and prints a configuration that does.
 To see whether the server echoes, one message is sent over each transport; --no-send leaves it out.
+
+  sockjs-bridge probe http://localhost:8081/echo
+  sockjs-bridge probe --heartbeat-wait 30 --size-limit http://localhost:8081/echo
+  sockjs-bridge probe -H @headers.txt --json https://example.org/chat
 """
 PROBE_EXIT_CODES = "exit codes: 0 some transport works, 64 wrong usage, 69 none does"
+EXAMPLES = {
+    "check": """\
+examples:
+  sockjs-bridge check --config bridge.toml
+  SOCKJS_BRIDGE_SESSIONS__CHAT__URL=http://localhost:8081/echo sockjs-bridge check
+
+exit codes: 0 it can be used, 78 it cannot: every mistake is told
+""",
+    "demo": """\
+example:
+  sockjs-bridge demo          in one terminal
+  nc localhost 9000           in others: who writes a line writes to all of them
+""",
+    "status": """\
+examples:
+  sockjs-bridge status --config bridge.toml
+  sockjs-bridge status --watch --admin 127.0.0.1:9180
+  sockjs-bridge status --json --admin unix:/run/sockjs-bridge/admin.sock | jq '.sessions[].state'
+""",
+    "reload": """\
+examples:
+  sockjs-bridge reload --config bridge.toml
+  SOCKJS_BRIDGE_ADMIN__TOKEN=... sockjs-bridge reload --admin 192.0.2.7:9180
+
+exit codes: 0 done, 69 no answer or refused, 78 the configuration cannot be used, and nothing has changed
+""",
+    "reconnect": """\
+example:
+  sockjs-bridge reconnect chat --config bridge.toml
+""",
+    "healthcheck": """\
+examples:
+  sockjs-bridge healthcheck --config bridge.toml
+  sockjs-bridge healthcheck --session chat --admin 127.0.0.1:9180
+""",
+    "keygen": """\
+example:
+  sockjs-bridge keygen bridge.key      then: curve = { secret_key_file = "bridge.key", allow = ["..."] }
+""",
+    "schema": """\
+example:
+  sockjs-bridge schema > bridge.schema.json      for an editor that knows JSON Schema
+""",
+    "completion": """\
+examples:
+  source <(sockjs-bridge completion bash)
+  sockjs-bridge completion zsh > ~/.zfunc/_sockjs-bridge      with that folder in $fpath
+""",
+}
+"""What stands at the end of the help of the other commands."""
 
 
 def add_connect(parser: argparse.ArgumentParser) -> None:
@@ -82,6 +136,15 @@ def add_probe(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--no-send", action="store_true", help="send no message at all")
     parser.add_argument("--json", action="store_true", help="for machines")
+
+
+def add_admin(parser: argparse.ArgumentParser) -> None:
+    """Say where the admin listener of a running bridge is; `--config` is added by the caller."""
+    parser.add_argument(
+        "--admin",
+        metavar="ADDR",
+        help='the admin listener: "127.0.0.1:9180" or "unix:/path" (else as configured)',
+    )
 
 
 def _describe(parser: argparse.ArgumentParser, description: str, epilog: str) -> None:

@@ -14,7 +14,6 @@ import uvloop
 from sockjs_bridge import log
 from sockjs_bridge.cli_arguments import add_connect
 from sockjs_bridge.config import SessionConfig
-from sockjs_bridge.endpoints.base import ClientBudget
 from sockjs_bridge.endpoints.framing import FRAMINGS
 from sockjs_bridge.endpoints.state_changes import Disconnected
 from sockjs_bridge.endpoints.stdio import Leave, StdioEndpoint
@@ -87,7 +86,7 @@ class _Conversation:
     ) -> None:
         event_log = log.EventLog()
         names = SessionNames(_NAME, secrets.token_hex(8))
-        self._bridge = build(names, session, [], ClientBudget(1), event_log)
+        self._bridge = build(names, session, event_log)
         self._endpoint = StdioEndpoint(
             source,
             sink,
@@ -183,7 +182,7 @@ class _Conversation:
     @property
     def _unsent(self) -> int:
         hub = self._bridge.hub
-        return hub.outbox.messages + hub.stats.messages_in_flight + self._endpoint.held_back
+        return hub.queue.messages + hub.stats.messages_in_flight + self._endpoint.held_back
 
     async def _linger_on(self) -> None:
         """Wait until the input has ended, and all is quiet for `linger` seconds after it."""

@@ -12,12 +12,11 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 import uvloop
 
 from sockjs_bridge import __version__
-from sockjs_bridge.admin.server import AdminOptions, AdminServer
 from sockjs_bridge.admin.view import Process, sessions_open
 from sockjs_bridge.config import AdminConfig, Config
 from sockjs_bridge.endpoints.address import parse_listen
@@ -27,9 +26,12 @@ from sockjs_bridge.errors import BindError, BridgeError, ConfigError, DropReason
 from sockjs_bridge.fleet import Fleet
 from sockjs_bridge.local_sockets import LocalSockets, bind_listeners
 from sockjs_bridge.log import EventLog, configure
-from sockjs_bridge.reload import make_plan
+from sockjs_bridge.reload import make_plan, unchangeable
 from sockjs_bridge.service_manager import ServiceManager
 from sockjs_bridge.wiring import Bridge
+
+if TYPE_CHECKING:
+    from sockjs_bridge.admin.server import AdminServer
 
 EXIT_OK = 0
 EXIT_UNAVAILABLE = 69
@@ -124,12 +126,18 @@ class Daemon:
         return self._fleet.bridges
 
     @property
-    def is_ready(self) -> bool:
-        """Whether every listener serves programs; what the servers do does not matter here."""
-        return self.listening.is_set() and not self._end.done()
+    def problems(self) -> list[str]:
+        """What keeps it from serving programs; what the servers do does not matter here."""
+        if not self.listening.is_set():
+            return ["it starts"]
+        if self._end.done():
+            return ["it stops"]
+        queues = [(name, bridge.hub.queue) for name, bridge in self.bridges.items()]
+        return [f"{name}: the spool fails: {queue.problem}" for name, queue in queues if queue.problem]
 
     async def run(self) -> int:
-        """Serve until the end, then drain; returns the exit code."""
+        """Serve until the end, then drain; returns the exit code. Raises BindError."""
+        await self._fleet.open()
         async with asyncio.TaskGroup() as group:
             self._group = group
             await self._fleet.start(group)
@@ -168,8 +176,11 @@ class Daemon:
         """Load the configuration again and change over to it: all of it, or nothing.
 
         Returns what changed, a line each. Raises ConfigError with every problem; then nothing has changed.
+        Raises BridgeError once the daemon has begun to stop.
         """
+        self._refuse_while_stopping()
         async with self._reloading:
+            self._refuse_while_stopping()
             self._manager.reloading()
             try:
                 lines = await self._change_over()
@@ -183,12 +194,18 @@ class Daemon:
         self._log.info("reloaded", changes="; ".join(lines) or "none")
         return lines
 
+    def _refuse_while_stopping(self) -> None:
+        if self._end.done():
+            raise BridgeError("the bridge is stopping; nothing has changed")
+
     async def _change_over(self) -> list[str]:
-        if self._surroundings.load is None or self._end.done():
+        if self._surroundings.load is None:
             raise ConfigError(["there is nothing to reload"])
         config = await asyncio.to_thread(self._surroundings.load)
         running = {name: bridge.config for name, bridge in self._fleet.bridges.items()}
-        plan = make_plan(self._config, running, config)
+        if problems := unchangeable(running, config):
+            raise ConfigError(problems)
+        plan = make_plan(self._config, running, config, self._fleet.given_up)
         admin_changed = config.admin != self._config.admin
         try:
             admin_sockets = self._new_admin_sockets(config.admin) if admin_changed else []
@@ -202,33 +219,45 @@ class Daemon:
             raise ConfigError([f"{where}: {what}" for where, what in error.problems]) from error
         if config.log != self._config.log:
             configure(config.log.level, config.log.format)
-        self._config = config
+        before, self._config = self._config, config
         if admin_changed:
-            await self._exchange_admin(config.admin, admin_sockets)
+            await self._exchange_admin(before.admin, config.admin, admin_sockets)
         return plan.lines
 
     async def _reload_by_signal(self) -> None:
         with contextlib.suppress(BridgeError):  # it is in the log
             await self.reload()
 
-    def _make_admin(self, admin: AdminConfig, sockets: list[socket.socket]) -> AdminServer | None:
+    def _make_admin(self, admin: AdminConfig, sockets: list[socket.socket]) -> "AdminServer | None":
         if not sockets:
             return None
+        # Without the listener, its HTTP server and the writer of metrics are neither loaded nor in memory.
+        from sockjs_bridge.admin.server import AdminOptions, AdminServer
+
         options = AdminOptions(admin.allowed_hosts, admin.token)
         return AdminServer(options, sockets, self, self._log)
 
     def _new_admin_sockets(self, admin: AdminConfig) -> list[socket.socket]:
-        if self._admin is not None and admin.listen == self._config.admin.listen:
+        if (
+            self._admin is None
+            or admin.listen != self._config.admin.listen
+            or not self._admin.is_reachable  # somebody has removed the file of its socket
+        ):
+            return bind_admin(admin)
+        try:
             return self._admin.give_sockets()
-        return bind_admin(admin)
+        except OSError as error:
+            raise BindError([("admin.listen", str(error))]) from error
 
-    async def _exchange_admin(self, admin: AdminConfig, sockets: list[socket.socket]) -> None:
+    async def _exchange_admin(
+        self, old: AdminConfig, admin: AdminConfig, sockets: list[socket.socket]
+    ) -> None:
         before, self._admin = self._admin, self._make_admin(admin, sockets)
         if self._admin is not None:
             await self._admin.start()
         if before is not None:
             # It may be answering the request that made us reload.
-            self._group.create_task(before.stop())
+            self._group.create_task(before.stop(keep_files=old.listen == admin.listen))
 
     def _all_failed(self) -> None:
         self._log.error("every session has failed")

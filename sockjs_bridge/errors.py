@@ -6,6 +6,7 @@ BridgeError
 |-- ProtocolError         the peer broke the protocol (never raised for our own bugs)
 |   `-- FrameError        one frame from the server could not be understood
 |-- FramingError          a local stream can no longer be cut into messages
+|-- SpoolError            the file that keeps messages over a restart can not be opened, written or read
 `-- ConnectError          an attempt to reach the server failed before the session was open
 """
 
@@ -94,6 +95,18 @@ class FrameError(ProtocolError):
 
 class FramingError(BridgeError):
     """A local stream lost its message boundaries: nothing after this point can be trusted."""
+
+
+class SpoolError(BridgeError):
+    """The file of a spool can not be opened, written or read; nothing was changed.
+
+    `is_temporary` where trying again may help without anybody's doing at the bridge: a full or failing disk,
+    another process that has the file open.
+    """
+
+    def __init__(self, problem: str, *, is_temporary: bool) -> None:
+        super().__init__(problem)
+        self.is_temporary = is_temporary
 
 
 class ConnectError(BridgeError):

@@ -2,7 +2,7 @@
 
 import asyncio
 import secrets
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,8 +10,8 @@ from sockjs_bridge.config import Config, SessionConfig
 from sockjs_bridge.config import TcpListener as TcpConfig
 from sockjs_bridge.endpoints.address import UnixAddress
 from sockjs_bridge.endpoints.base import ClientBudget, Endpoint
-from sockjs_bridge.endpoints.tcp import TcpListener
-from sockjs_bridge.errors import BindError, Cause
+from sockjs_bridge.endpoints.tcp_group import TcpGroup
+from sockjs_bridge.errors import BindError, Cause, SpoolError
 from sockjs_bridge.local_sockets import (
     ListenerConfig,
     LocalSockets,
@@ -22,11 +22,13 @@ from sockjs_bridge.local_sockets import (
 )
 from sockjs_bridge.log import EventLog
 from sockjs_bridge.reload import Identity, ListenerChanges, Plan, identity, without_listeners
-from sockjs_bridge.wiring import Bridge, build, make_supervisor
+from sockjs_bridge.wiring import Bridge, build, make_supervisor, queue_limits
 
-# Of a drain, until then messages are still taken, and until then sent; the rest is for the local clients.
+# Of a drain, until then messages are still taken, sent, and written to disk; the rest is for the local clients.
 _INTAKE_SHARE = 0.3
 _UPSTREAM_SHARE = 0.7
+_SPOOL_SHARE = 0.85
+_LAST_COMMIT_SECONDS = 1.0
 _QUIET_SECONDS = 0.02
 _OPEN_AGAIN_SECONDS = 2.0
 
@@ -57,13 +59,28 @@ class Fleet:
         self._loop = asyncio.get_running_loop()
         self._group: asyncio.TaskGroup
         self.bridges: dict[str, Bridge] = {
-            name: self._build(name, session, local.opened[name]) for name, session in config.sessions.items()
+            name: self._build(name, session) for name, session in config.sessions.items()
         }
+        for name, bridge in self.bridges.items():
+            bridge.add_endpoints(local.opened[name], budget)
 
     @property
     def endpoints(self) -> list[Endpoint]:
         """The endpoints of all sessions."""
         return [endpoint for bridge in self.bridges.values() for endpoint in bridge.endpoints]
+
+    @property
+    def given_up(self) -> frozenset[str]:
+        """The sessions that have used up their attempts."""
+        return frozenset(name for name, bridge in self.bridges.items() if bridge.supervisor.has_given_up)
+
+    async def open(self) -> None:
+        """Open the spools. Raises BindError; then nothing is open."""
+        try:
+            await _open_queues(self.bridges.values())
+        except BindError:
+            self._local.close()
+            raise
 
     async def start(self, group: asyncio.TaskGroup) -> None:
         """Serve programs, then begin to connect."""
@@ -78,22 +95,27 @@ class Fleet:
         """Change over to a new configuration. Raises BindError; then nothing has changed."""
         going = self._going(plan)
         new = list(_new_listeners(config, plan))
-        opened = self._open_new([each for each in new if identity(each.listener) not in going])
+        opened = self._open_new(new, going)
+        added = [self._build(name, config.sessions[name]) for name in plan.added]
+        try:
+            await _open_queues(added)
+        except BindError:
+            for sockets in opened.values():
+                close_listener(sockets)
+            raise
         # From here on nothing is refused any more.
         for name in plan.removed:
-            bridge = self.bridges.pop(name)
-            self._group.create_task(bridge.supervisor.stop(self._loop.time() + drain_timeout))
-        await self._take_over(new, going, opened, drain_timeout)
+            self._group.create_task(self._retire(self.bridges.pop(name), self._loop.time() + drain_timeout))
+        plan.lines.extend(await self._take_over(new, going, opened, drain_timeout))
         for name, bridge in self.bridges.items():
             bridge.config = config.sessions[name]
-            queue = bridge.config.queue
-            bridge.hub.outbox.set_limits(queue.max_messages, queue.max_bytes)
+            bridge.hub.dispatcher.set_limits(queue_limits(bridge.config.queue))
         for name, changes in plan.listeners.items():
             await self._exchange_endpoints(self.bridges[name], changes, opened)
-        for name in plan.upstream:
-            await self._exchange_supervisor(self.bridges[name])
-        for name in plan.added:
-            await self._add(name, config.sessions[name], opened)
+        # Together: servers that do not answer any more would add up to minutes, and a stop has to wait for us.
+        await asyncio.gather(*[self._exchange_supervisor(self.bridges[name]) for name in plan.upstream])
+        for bridge in added:
+            await self._add(bridge, opened)
         self.bridges = {name: self.bridges[name] for name in config.sessions if name in self.bridges}
 
     async def drain(self, limit: float) -> float:
@@ -107,12 +129,20 @@ class Fleet:
             endpoint.stop_intake()
         upstream_deadline = start + limit * _UPSTREAM_SHARE
         await asyncio.gather(*[bridge.supervisor.stop(upstream_deadline) for bridge in self.bridges.values()])
+        await asyncio.gather(
+            *[bridge.hub.queue.close(start + limit * _SPOOL_SHARE) for bridge in self.bridges.values()]
+        )
         await asyncio.gather(*[endpoint.stop(start + limit) for endpoint in endpoints])
         await self._local.stop()
         return self._loop.time() - start
 
-    def _build(self, name: str, session: SessionConfig, opened: list[OpenListener]) -> Bridge:
-        return build(SessionNames(name, self.boot), session, opened, self._budget, self._log)
+    def _build(self, name: str, session: SessionConfig) -> Bridge:
+        return build(SessionNames(name, self.boot), session, self._log)
+
+    async def _retire(self, bridge: Bridge, deadline: float) -> None:
+        """A session that is not configured any more: send what waits, and let go of its spool."""
+        await bridge.supervisor.stop(deadline)
+        await bridge.hub.queue.close(deadline + _LAST_COMMIT_SECONDS)
 
     def _supervise(self, bridge: Bridge) -> None:
         self._group.create_task(self._run_supervisor(bridge))
@@ -133,15 +163,30 @@ class Fleet:
                     going.setdefault(identity(listeners[index][1]), []).append(endpoint)
         return going
 
-    def _open_new(self, listeners: list["NewListener"]) -> _Opened:
-        """Open what no old listener stands in the way of. Raises BindError with all problems."""
+    def _open_new(self, new: list["NewListener"], going: Mapping[Identity, list[Endpoint]]) -> _Opened:
+        """Open all that can be opened beside the old listeners. Raises BindError with all problems.
+
+        What is not in the answer are ZeroMQ addresses that an old endpoint has to let go first.
+        """
         opened: _Opened = {}
         problems: list[tuple[str, str]] = []
-        for new in listeners:
+        heirs: list[tuple[NewListener, TcpGroup]] = []
+        left = {key: list(endpoints) for key, endpoints in going.items()}
+        for each in new:
+            # There may be several of port 0, and more now than there were.
+            key = identity(each.listener)
+            before = left[key].pop(0) if left.get(key) else None
             try:
-                opened[new.session, new.index] = self._local.open(new.session, new.listener, new.where)
+                if isinstance(before, TcpGroup) and _has_its_file(each.listener):
+                    heirs.append((each, before))
+                elif isinstance(each.listener, TcpConfig) or key not in going:
+                    opened[each.key] = self._local.open(each.session, each.listener, each.where)
+                else:
+                    self._local.check(each.listener, each.where)
             except BindError as error:
                 problems += error.problems
+        if not problems:
+            problems += _inherit(heirs, opened)
         if problems:
             for sockets in opened.values():
                 close_listener(sockets)
@@ -151,26 +196,13 @@ class Fleet:
     async def _take_over(
         self,
         new: list["NewListener"],
-        going: dict[Identity, list[Endpoint]],
+        going: Mapping[Identity, list[Endpoint]],
         opened: _Opened,
         drain_timeout: float,
-    ) -> None:
-        """Stop the old endpoints, and use the addresses of those that have a successor."""
-        left = {key: list(endpoints) for key, endpoints in going.items()}
-        waiting: list[NewListener] = []
-        for each in [each for each in new if (each.session, each.index) not in opened]:
-            if not isinstance(each.listener, TcpConfig):
-                waiting.append(each)
-                continue
-            # There may be several of port 0, and more now than there were.
-            heirs = left[identity(each.listener)]
-            before = heirs.pop(0) if heirs else None
-            opened[each.session, each.index] = (
-                before.give_sockets()
-                if isinstance(before, TcpListener)
-                else self._local.open(each.session, each.listener, each.where)
-            )
-            if isinstance(each.listener.address, UnixAddress):
+    ) -> list[str]:
+        """Stop the old endpoints, and use their addresses; returns what went wrong, a line each."""
+        for each in new:
+            if isinstance(each.listener, TcpConfig) and isinstance(each.listener.address, UnixAddress):
                 Path(each.listener.address.path).chmod(  # noqa: ASYNC240  # one system call
                     int(each.listener.socket_mode, 8)
                 )
@@ -180,12 +212,16 @@ class Fleet:
             endpoint.stop_accepting()
             endpoint.stop_intake()
             stops[endpoint] = self._group.create_task(endpoint.stop(deadline))
-        for each in waiting:
+        lost: list[str] = []
+        for each in [each for each in new if each.key not in opened]:
             await asyncio.wait([stops[endpoint] for endpoint in going[identity(each.listener)]])
             try:
-                opened[each.session, each.index] = await self._open_again(each)
+                opened[each.key] = await self._open_again(each)
             except BindError as error:
-                self._log.error("a listener is lost", where=each.where, problem=error.problems[0][1])
+                problem = error.problems[0][1]
+                self._log.error("a listener is lost", where=each.where, problem=problem)
+                lost.append(f"session {each.session}: {each.where} is lost: {problem}")
+        return lost
 
     async def _open_again(self, new: "NewListener") -> OpenListener:
         """Open a ZeroMQ address that we have just let go: libzmq closes its socket a moment later."""
@@ -225,11 +261,12 @@ class Fleet:
         bridge.supervisor.status.last_close = before.status.last_close
         self._supervise(bridge)
 
-    async def _add(self, name: str, session: SessionConfig, opened: _Opened) -> None:
-        lost = {index for index in range(len(listeners_of(session))) if (name, index) not in opened}
-        session = without_listeners(session, lost)
-        sockets = [opened[key] for key in sorted(opened) if key[0] == name]
-        self.bridges[name] = bridge = self._build(name, session, sockets)
+    async def _add(self, bridge: Bridge, opened: _Opened) -> None:
+        name = bridge.names.session
+        lost = {index for index in range(len(listeners_of(bridge.config))) if (name, index) not in opened}
+        bridge.config = without_listeners(bridge.config, lost)
+        bridge.add_endpoints([opened[key] for key in sorted(opened) if key[0] == name], self._budget)
+        self.bridges[name] = bridge
         for endpoint in bridge.endpoints:
             await endpoint.start()
         self._supervise(bridge)
@@ -255,6 +292,43 @@ class NewListener:
     index: int
     listener: ListenerConfig
     where: str
+
+    @property
+    def key(self) -> tuple[str, int]:
+        """Its place among all that are open."""
+        return self.session, self.index
+
+
+def _has_its_file(listener: ListenerConfig) -> bool:
+    """Whether programs can still find the socket: somebody may have removed the file of a Unix socket."""
+    address = listener.address
+    return not isinstance(address, UnixAddress) or Path(address.path).exists()
+
+
+def _inherit(heirs: list[tuple[NewListener, TcpGroup]], opened: _Opened) -> list[tuple[str, str]]:
+    """Let listeners have the sockets of those that they go on from; returns the problems."""
+    problems: list[tuple[str, str]] = []
+    for each, before in heirs:
+        try:
+            opened[each.key] = before.acceptor.give_sockets()
+        except OSError as error:
+            problems.append((f"{each.where}.listen", str(error)))
+    return problems
+
+
+async def _open_queues(bridges: Collection[Bridge]) -> None:
+    """Open the spools. Raises BindError with all that cannot be used; then none is open."""
+    outcomes = await asyncio.gather(*[each.hub.queue.open() for each in bridges], return_exceptions=True)
+    problems: list[tuple[str, str]] = []
+    for bridge, outcome in zip(bridges, outcomes, strict=True):
+        if isinstance(outcome, SpoolError):
+            problems.append((f"sessions.{bridge.names.session}.queue.spool", str(outcome)))
+        elif outcome is not None:
+            raise outcome
+    if problems:
+        now = asyncio.get_running_loop().time()
+        await asyncio.gather(*[each.hub.queue.close(now + _LAST_COMMIT_SECONDS) for each in bridges])
+        raise BindError(problems)
 
 
 def _new_listeners(config: Config, plan: Plan) -> Iterator[NewListener]:

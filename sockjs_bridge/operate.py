@@ -11,11 +11,14 @@ import socket
 import sys
 import time
 import tomllib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-EXIT_OK, EXIT_USAGE, EXIT_UNAVAILABLE = 0, 64, 69
+from sockjs_bridge.endpoints.address import TcpAddress, UnixAddress, parse_listen
+
+EXIT_OK, EXIT_USAGE, EXIT_UNAVAILABLE, EXIT_CONFIG = 0, 64, 69, 78
 _TIMEOUT_SECONDS = 5.0
 _RELOAD_SECONDS = 60.0
 _WATCH_SECONDS = 2.0
@@ -46,47 +49,57 @@ class _UnixConnection(http.client.HTTPConnection):
         self.sock.connect(self._path)
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Where the admin listener is; `--config` is added by the caller."""
-    parser.add_argument(
-        "--admin",
-        metavar="ADDR",
-        help='the admin listener: "127.0.0.1:9180" or "unix:/path" (else as configured)',
-    )
+def run(options: argparse.Namespace) -> int:
+    """Run the command that `options` names; returns the exit code. Raises AdminError."""
+    return _COMMANDS[options.name](options)
 
 
 def run_status(options: argparse.Namespace) -> int:
-    """Print the sessions as a table, or the whole document as JSON."""
-    while True:
-        code, document = _ask(options, "GET", "/api/v1/status")
-        if code != http.HTTPStatus.OK:
-            return _complain("status", document)
-        text = json.dumps(document, indent=2) if options.json else status_table(document)
-        if not options.watch:
-            print(text)
-            return EXIT_OK
-        print(f"{_CLEAR_SCREEN if sys.stdout.isatty() else ''}{text}", flush=True)
-        time.sleep(_WATCH_SECONDS)
+    """Print the sessions as a table, or the whole document as JSON; with `--watch` until Ctrl-C."""
+    text = _status_text(options)
+    if not options.watch:
+        print(text)
+        return EXIT_OK
+    try:
+        while True:
+            print(f"{_CLEAR_SCREEN}{_fitted(text)}" if sys.stdout.isatty() else text, flush=True)
+            time.sleep(_WATCH_SECONDS)
+            try:
+                text = _status_text(options)
+            except AdminError as error:  # such as while the bridge is restarted
+                text = str(error)
+    except KeyboardInterrupt:
+        return EXIT_OK
+
+
+def _status_text(options: argparse.Namespace) -> str:
+    document = _ask(options, "GET", "/api/v1/status", expected="sessions")
+    return json.dumps(document, indent=2) if options.json else status_table(document)
+
+
+def _fitted(text: str) -> str:
+    """What a terminal has room for: lines that are wrapped are no table."""
+    columns, rows = os.get_terminal_size(sys.stdout.fileno())
+    # A terminal without a size says 0.
+    lines = [line[: columns or None] for line in text.splitlines()]
+    if 0 < rows - 1 < len(lines):
+        lines[rows - 2 :] = [
+            f"and {len(lines) - rows + 2} more; a larger terminal shows them"[: columns or None]
+        ]
+    return "\n".join(lines)
 
 
 def run_reload(options: argparse.Namespace) -> int:
     """Let the bridge load its configuration again, and print what changed."""
-    code, document = _ask(options, "POST", "/api/v1/reload", _RELOAD_SECONDS)
-    if code != http.HTTPStatus.OK:
-        for problem in document.get("problems", []):
-            print(problem, file=sys.stderr)
-        return _complain(
-            "reload", document, 78 if code == http.HTTPStatus.UNPROCESSABLE_ENTITY else EXIT_UNAVAILABLE
-        )
+    document = _ask(options, "POST", "/api/v1/reload", expected="changed", seconds=_RELOAD_SECONDS)
     print("\n".join(document["changed"]) or "nothing has changed")
     return EXIT_OK
 
 
 def run_reconnect(options: argparse.Namespace) -> int:
     """Let one session connect anew."""
-    code, document = _ask(options, "POST", f"/api/v1/sessions/{quote(options.session, safe='')}/reconnect")
-    if code != http.HTTPStatus.OK:
-        return _complain("reconnect", document)
+    path = f"/api/v1/sessions/{quote(options.session, safe='')}/reconnect"
+    _ask(options, "POST", path, expected="reconnecting")
     print(f"session {options.session} connects anew")
     return EXIT_OK
 
@@ -94,9 +107,8 @@ def run_reconnect(options: argparse.Namespace) -> int:
 def run_healthcheck(options: argparse.Namespace) -> int:
     """Whether the bridge serves local programs; with a session, whether that one is open."""
     path = f"/healthz?session={quote(options.session, safe='')}" if options.session else "/readyz"
-    code, document = _ask(options, "GET", path)
-    print(document["text"])
-    return EXIT_OK if code == http.HTTPStatus.OK else EXIT_UNAVAILABLE
+    print(_ask(options, "GET", path, expected="text")["text"])
+    return EXIT_OK
 
 
 def status_table(document: dict[str, Any]) -> str:
@@ -135,34 +147,60 @@ def status_table(document: dict[str, Any]) -> str:
 
 
 def _ask(
-    options: argparse.Namespace, method: str, path: str, seconds: float = _TIMEOUT_SECONDS
-) -> tuple[int, dict[str, Any]]:
+    options: argparse.Namespace, method: str, path: str, *, expected: str, seconds: float = _TIMEOUT_SECONDS
+) -> dict[str, Any]:
+    """Ask, and return the document, which has the key `expected`. Raises AdminError for every other answer."""
     address, token = _where(options)
     headers = {"X-Sockjs-Bridge": "1"} | ({"Authorization": f"Bearer {token}"} if token else {})
     connection = _connection(address, seconds)
     try:
         connection.request(method, path, headers=headers)
         answer = connection.getresponse()
-        body = answer.read().decode(errors="replace")
+        document = _document(answer)
     except (OSError, http.client.HTTPException) as error:
         raise AdminError(
             f"no answer at {address}: {error}. Is the bridge running, with [admin] listen set?"
         ) from error
     finally:
         connection.close()
-    if answer.headers.get_content_type() == "application/json":
-        return answer.status, json.loads(body)
-    return answer.status, {"text": body.strip(), "error": f"{answer.status} {body.strip()}"}
+    if answer.status != http.HTTPStatus.OK:
+        is_config = answer.status == http.HTTPStatus.UNPROCESSABLE_ENTITY
+        reason = document.get("error") or f"{answer.status} {answer.reason}"
+        raise AdminError(
+            "\n".join(map(str, [*document.get("problems", []), reason])),
+            EXIT_CONFIG if is_config else EXIT_UNAVAILABLE,
+        )
+    if expected not in document:
+        raise AdminError(f"what answers at {address} is not the admin listener of a bridge")
+    return document
+
+
+def _document(answer: http.client.HTTPResponse) -> dict[str, Any]:
+    """The answer as a document; empty where a bridge does not answer so."""
+    body = answer.read().decode(errors="replace")
+    kind = answer.headers.get_content_type()
+    if kind == "text/plain":
+        text = body.strip()
+        return {"text": text} if answer.status == http.HTTPStatus.OK else {"error": text}
+    try:
+        document = json.loads(body) if kind == "application/json" else {}
+    except ValueError:
+        document = {}
+    return document if isinstance(document, dict) else {}
 
 
 def _connection(address: str, seconds: float) -> http.client.HTTPConnection:
-    if address.startswith("unix:"):
-        return _UnixConnection(address.removeprefix("unix:"), seconds)
-    host, _, port = address.rpartition(":")
-    host = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}.get(host.strip("[]"), host.strip("[]"))  # noqa: S104  # asked, not bound
-    if not port.isdigit():
-        raise AdminError(f'"{address}" is no address: use "host:port" or "unix:/path"', EXIT_USAGE)
-    return http.client.HTTPConnection(host, int(port), timeout=seconds)
+    try:
+        where = parse_listen(address)
+    except ValueError as error:
+        raise AdminError(str(error), EXIT_USAGE) from error
+    match where:
+        case UnixAddress(path):
+            return _UnixConnection(path, seconds)
+        case TcpAddress(host, port):
+            asked = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104  # asked, not bound
+            return http.client.HTTPConnection(asked, port, timeout=seconds)
+    raise AdminError(f'"{address}" cannot be asked: use "host:port" or "unix:/path"', EXIT_USAGE)
 
 
 def _where(options: argparse.Namespace) -> tuple[str, str]:
@@ -171,9 +209,11 @@ def _where(options: argparse.Namespace) -> tuple[str, str]:
     file: Path | None = getattr(options, "config", None)
     if file is not None:
         try:
-            table = tomllib.loads(file.read_text(encoding="utf-8")).get("admin", {})
+            table = tomllib.loads(file.read_text(encoding="utf-8-sig")).get("admin", {})
         except (OSError, ValueError) as error:
-            raise AdminError(f"{file}: {error}", 78) from error
+            raise AdminError(f"{file}: {error}", EXIT_CONFIG) from error
+        if not isinstance(table, dict):
+            raise AdminError(f"{file}: admin: must be a table", EXIT_CONFIG)
     address = options.admin or os.environ.get(_LISTEN_VARIABLE) or table.get("listen", "")
     token = os.environ.get(_TOKEN_VARIABLE) or table.get("token", "")
     if not address:
@@ -184,6 +224,9 @@ def _where(options: argparse.Namespace) -> tuple[str, str]:
     return str(address), str(token)
 
 
-def _complain(command: str, document: dict[str, Any], exit_code: int = EXIT_UNAVAILABLE) -> int:
-    print(f"sockjs-bridge {command}: {document.get('error', 'refused')}", file=sys.stderr)
-    return exit_code
+_COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
+    "status": run_status,
+    "reload": run_reload,
+    "reconnect": run_reconnect,
+    "healthcheck": run_healthcheck,
+}

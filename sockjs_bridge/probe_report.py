@@ -12,7 +12,8 @@ _OTHERS = ("eventsource", "htmlfile", "jsonp-polling")
 _RAW = "websocket-raw"
 _UNAUTHORIZED = 401
 _FORBIDDEN = 403
-_NOT_FOUND = 404
+_NO_ENDPOINT = frozenset({404, 405, 501})
+"""What servers of something else answer: they have no such page, or take no POST."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +134,7 @@ def _why_nothing_works(findings: Findings) -> str:
     statuses = {result.status for result in findings.results}
     if findings.info.unreachable or any(result.unreachable for result in findings.results):
         return "The server cannot be reached. Is the address right, and does the server run?"
-    if statuses == {_NOT_FOUND}:
+    if statuses <= _NO_ENDPOINT:
         return (
             "The server answers, but there is no SockJS endpoint at this URL. It is the one that a page gives to "
             "`new SockJS(...)`, such as http://host/echo."

@@ -154,7 +154,7 @@ class _Watched:
         self._heartbeat = self._heartbeat or Heartbeat.PING
         self._news.set()
 
-    def receive_pong(self) -> None:
+    def receive_pong(self, payload: bytes = b"") -> None:
         """No PING is sent here."""
 
     def receive_send_result(self, result: SendResult) -> None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from sockjs_bridge.config import Config, SessionConfig, TcpListener
 from sockjs_bridge.local_sockets import ListenerConfig, listeners_of
 
-_QUEUE_LIMITS = {"max_messages", "max_bytes"}
+_QUEUE_LIMITS = {"max_messages", "max_bytes", "max_age", "overflow", "spool_max_bytes"}
 
 
 Identity = tuple[str | bool, ...]
@@ -52,8 +52,13 @@ def identity(listener: ListenerConfig) -> Identity:
     return (listener.type, listener.endpoint, listener.bind)
 
 
-def make_plan(old: Config, running: Mapping[str, SessionConfig], new: Config) -> Plan:
-    """Compare a configuration with what runs: its process-wide part is `old`'s, its sessions are `running`."""
+def make_plan(
+    old: Config, running: Mapping[str, SessionConfig], new: Config, given_up: Collection[str] = ()
+) -> Plan:
+    """Compare a configuration with what runs: its process-wide part is `old`'s, its sessions are `running`.
+
+    `given_up` are the sessions that have used up their attempts: they try again.
+    """
     plan = Plan()
     plan.lines.extend(_process_lines(old, new))
     for name in running.keys() - new.sessions.keys():
@@ -69,6 +74,9 @@ def make_plan(old: Config, running: Mapping[str, SessionConfig], new: Config) ->
         if changed_keys:
             plan.upstream.append(name)
             plan.lines.append(f"session {name}: connects anew ({', '.join(changed_keys)} changed)")
+        elif name in given_up:
+            plan.upstream.append(name)
+            plan.lines.append(f"session {name}: had failed, tries again")
         elif before.queue != session.queue:
             plan.lines.append(f"session {name}: queue limits changed")
         changes = _listener_changes(before, session)
@@ -76,6 +84,15 @@ def make_plan(old: Config, running: Mapping[str, SessionConfig], new: Config) ->
             plan.listeners[name] = changes
             plan.lines.extend(_listener_lines(name, before, session, changes))
     return plan
+
+
+def unchangeable(running: Mapping[str, SessionConfig], new: Config) -> list[str]:
+    """What a reload cannot change, as problems with their key path."""
+    return [
+        f'sessions.{name}.queue.spool: can only change at a restart: messages may wait in "{before}"'
+        for name, session in new.sessions.items()
+        if name in running and (before := running[name].queue.spool) != session.queue.spool
+    ]
 
 
 def _process_lines(old: Config, new: Config) -> Iterator[str]:

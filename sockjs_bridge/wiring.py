@@ -6,6 +6,7 @@ import ssl
 import string
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from random import SystemRandom
 
@@ -14,10 +15,12 @@ from aiohttp import encode_basic_auth
 from sockjs_bridge import __version__
 from sockjs_bridge.bridge.connection import ConnectionLimits
 from sockjs_bridge.bridge.hub import Hub
-from sockjs_bridge.bridge.outbox import Outbox
+from sockjs_bridge.bridge.outbox import Outbox, Queue, QueueLimits
+from sockjs_bridge.bridge.spool import Store
+from sockjs_bridge.bridge.spooled_queue import SpooledQueue
 from sockjs_bridge.bridge.stats import SessionStats
 from sockjs_bridge.bridge.supervisor import RAW, Supervisor, Upstream
-from sockjs_bridge.config import SessionConfig
+from sockjs_bridge.config import QueueConfig, SessionConfig
 from sockjs_bridge.endpoints.base import ClientBudget, Endpoint
 from sockjs_bridge.local_sockets import (
     ListenerConfig,
@@ -58,29 +61,48 @@ class Bridge:
         """The local side, in the order of the configuration."""
         return self.hub.endpoints
 
+    def add_endpoints(self, opened: Sequence[OpenListener], budget: ClientBudget) -> None:
+        """Join the endpoints; `opened` are the sockets of the listeners, in the order of `listeners_of`."""
+        for (_, listener), sockets in zip(listeners_of(self.config), opened, strict=True):
+            self.hub.add(self.make_endpoint(listener, sockets, budget))
+
     def make_endpoint(self, listener: ListenerConfig, opened: OpenListener, budget: ClientBudget) -> Endpoint:
         """Make an endpoint of open sockets; it is neither started nor joined to the session."""
         return make_endpoint(self.names, self.config, listener, opened, self.hub, budget, self.log)
 
 
-def build(
-    names: SessionNames,
-    config: SessionConfig,
-    opened: Sequence[OpenListener],
-    budget: ClientBudget,
-    log: EventLog,
-) -> Bridge:
-    """Make the objects of one session. Needs a running loop; nothing connects or accepts yet.
+def build(names: SessionNames, config: SessionConfig, log: EventLog) -> Bridge:
+    """Make the objects of one session, without endpoints. Needs a running loop.
 
-    `opened` are the sockets of its listeners, in the order of `listeners_of`.
+    Nothing connects yet, and the queue is not open.
     """
     log = log.bind(session=names.session)
-    outbox = Outbox(config.queue.max_messages, config.queue.max_bytes)
-    hub = Hub(outbox, SessionStats(), asyncio.get_running_loop().time, log)
-    bridge = Bridge(names, config, hub, make_supervisor(names.session, config, hub, log), log)
-    for (_, listener), sockets in zip(listeners_of(config), opened, strict=True):
-        hub.add(bridge.make_endpoint(listener, sockets, budget))
-    return bridge
+    hub = Hub(_queue(config.queue, log), SessionStats(), asyncio.get_running_loop().time, log)
+    return Bridge(names, config, hub, make_supervisor(names.session, config, hub, log), log)
+
+
+def queue_limits(queue: QueueConfig) -> QueueLimits:
+    """The bounds of the queue to the server."""
+    return QueueLimits(
+        max_messages=queue.max_messages,
+        max_bytes=queue.max_bytes,
+        max_age=queue.max_age,
+        overflow=queue.overflow,
+        resend_in_doubt=queue.resend_in_doubt,
+        max_spool_bytes=queue.spool_max_bytes,
+    )
+
+
+def _queue(queue: QueueConfig, log: EventLog) -> Queue:
+    limits = queue_limits(queue)
+    return SpooledQueue(limits, partial(_open_spool, queue.spool), log) if queue.spool else Outbox(limits)
+
+
+def _open_spool(path: str) -> Store:
+    # SQLite is loaded only where it is used, and in the spool's own thread.
+    from sockjs_bridge.bridge.spool_file import SpoolFile  # noqa: PLC0415  # as above
+
+    return SpoolFile.open(path)
 
 
 def make_supervisor(name: str, config: SessionConfig, hub: Hub, log: EventLog) -> Supervisor:

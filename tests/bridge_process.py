@@ -21,6 +21,7 @@ from typing import IO, Any, Self
 import sockjs_bridge
 
 _PACKAGE_FOLDER = Path(sockjs_bridge.__file__).resolve().parent.parent
+_THIS_CODE = (sys.executable, "-m", "sockjs_bridge")
 _PREFIX = "SOCKJS_BRIDGE_"
 _LONG_ENOUGH = 15.0
 _LOOK_SECONDS = 0.01
@@ -61,7 +62,7 @@ def run_command(
 ) -> "subprocess.CompletedProcess[str]":
     """Run the command line to its end, in `folder`; for what is expected to end by itself."""
     return subprocess.run(
-        [sys.executable, "-m", "sockjs_bridge", *map(str, arguments)],
+        [*_THIS_CODE, *map(str, arguments)],
         cwd=folder,
         env=clean_environment(environment),
         stdin=subprocess.DEVNULL,
@@ -76,15 +77,19 @@ class BridgeProcess:
     """The running program. What it writes is collected; each failure shows it."""
 
     def __init__(
-        self, *arguments: str | Path, folder: Path, environment: Mapping[str, str] | None = None
+        self,
+        *arguments: str | Path,
+        folder: Path,
+        environment: Mapping[str, str] | None = None,
+        program: Sequence[str] = _THIS_CODE,
     ) -> None:
-        """Start it in `folder`. Nothing is waited for."""
+        """Start it in `folder`; `program` may be an installed one. Nothing is waited for."""
         self._news = threading.Condition()
         self._stdout: list[str] = []
         self._stderr: list[str] = []
         self._lines: list[LogLine] = []
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "sockjs_bridge", *map(str, arguments)],
+            [*program, *map(str, arguments)],
             cwd=folder,
             env=clean_environment(environment),
             stdin=subprocess.DEVNULL,

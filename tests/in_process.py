@@ -10,7 +10,7 @@ import pytest
 
 from sockjs_bridge.config import load
 from sockjs_bridge.daemon import Daemon, Surroundings, bind_admin
-from sockjs_bridge.endpoints.tcp import TcpListener
+from sockjs_bridge.endpoints.tcp_group import TcpGroup
 from sockjs_bridge.local_sockets import bind_listeners
 from sockjs_bridge.log import EventLog
 from sockjs_bridge.wiring import Bridge
@@ -53,10 +53,10 @@ class Running:
     async def opened(self, epoch: int = 1) -> None:
         await until(lambda: self.chat.supervisor.is_open and self.chat.supervisor.epoch >= epoch)
 
-    def listener(self, index: int = 0, session: str = "chat") -> TcpListener:
+    def listener(self, index: int = 0, session: str = "chat") -> TcpGroup:
         """A TCP listener, by its place among the endpoints of a session."""
         endpoint = self.daemon.bridges[session].endpoints[index]
-        assert isinstance(endpoint, TcpListener)
+        assert isinstance(endpoint, TcpGroup)
         return endpoint
 
     def admin_port(self) -> int:
@@ -126,8 +126,12 @@ async def running(toml: str, tmp_path: Path) -> AsyncIterator[Running]:
     daemon = Daemon(config, local, log, around)
     bridge = Running(daemon, file)
     task = asyncio.create_task(daemon.run())
+    listening = asyncio.create_task(daemon.listening.wait())
     try:
-        await daemon.listening.wait()
+        await asyncio.wait([task, listening], return_when=asyncio.FIRST_COMPLETED)
+        if not listening.done():
+            listening.cancel()
+            task.result()
         yield bridge
     finally:
         daemon.stop()

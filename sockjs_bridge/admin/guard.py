@@ -51,8 +51,13 @@ def _is_unix(request: web.Request) -> bool:
 
 
 def _has_token(request: web.Request, token: str) -> bool:
-    given = request.headers.get(hdrs.AUTHORIZATION, "").removeprefix("Bearer ")
-    return hmac.compare_digest(given.encode(), token.encode())
+    scheme, _, given = request.headers.get(hdrs.AUTHORIZATION, "").partition(" ")
+    # aiohttp hands over bytes that are no UTF-8 as surrogates.
+    return scheme.lower() == "bearer" and hmac.compare_digest(_to_bytes(given.strip()), _to_bytes(token))
+
+
+def _to_bytes(text: str) -> bytes:
+    return text.encode(errors="surrogateescape")
 
 
 def _is_good_host(header: str, names: frozenset[str]) -> bool:

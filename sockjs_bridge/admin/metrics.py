@@ -1,26 +1,38 @@
 """The metrics page. The only module that knows prometheus_client: everything else counts in plain integers."""
 
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
 
 from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from sockjs_bridge.admin.view import DaemonView, SessionView
+from sockjs_bridge.errors import DropReason
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 _PREFIX = "sockjs_bridge"
 _SESSION = ("session",)
 
+_Labels = tuple[str, ...]
 _Samples = Iterator[tuple[tuple[str, ...], float]]
 _GAUGES: tuple[tuple[str, str, Callable[[SessionView], float]], ...] = (
     ("session_up", "1 while the session is open.", lambda view: float(view.supervisor.is_open)),
     (
         "queue_messages",
         "Messages that wait for the server, those of a request under way included.",
-        lambda view: view.hub.outbox.messages + view.hub.stats.messages_in_flight,
+        lambda view: view.hub.queue.messages + view.hub.stats.messages_in_flight,
     ),
-    ("queue_bytes", "Bytes of messages that wait for the server.", lambda view: view.hub.outbox.size_bytes),
+    (
+        "queue_resend_messages",
+        "Those of queue_messages that were written before, and are in doubt.",
+        lambda view: view.hub.queue.resends + view.hub.stats.resends_in_flight,
+    ),
+    (
+        "queue_bytes",
+        "Bytes of messages that wait for the server.",
+        lambda view: view.hub.queue.size_bytes,
+    ),
     ("epoch", "How many upstream sessions have opened.", lambda view: view.supervisor.epoch),
 )
 _COUNTERS: tuple[tuple[str, str, Callable[[SessionView], float]], ...] = (
@@ -33,6 +45,16 @@ _COUNTERS: tuple[tuple[str, str, Callable[[SessionView], float]], ...] = (
         "accepted_messages",
         "Messages of local programs that the bridge took.",
         lambda view: view.hub.stats.messages_accepted,
+    ),
+    (
+        "confirmed_messages",
+        "Messages that the server's side of the connection has certainly read.",
+        lambda view: view.hub.stats.messages_confirmed,
+    ),
+    (
+        "resent_messages",
+        "Messages written once more, because they were in doubt.",
+        lambda view: view.hub.stats.messages_resent,
     ),
     (
         "dropped_frames",
@@ -74,7 +96,7 @@ class _SessionCollector(Collector):
             "queue_oldest_seconds",
             "For how long the oldest waiting message has waited.",
             _SESSION,
-            self._each(lambda view: view.hub.outbox.oldest_seconds(now)),
+            self._each(lambda view: view.hub.queue.oldest_seconds(now)),
         )
         yield self._gauge(
             "last_receive_seconds",
@@ -120,15 +142,18 @@ class _SessionCollector(Collector):
                 for cause, count in view.hub.stats.closes.items()
             ),
         )
+        reason = (*_SESSION, "reason")
         yield self._counter(
             "dropped",
             "Messages that went nowhere by reason.",
-            (*_SESSION, "reason"),
-            (
-                ((name, str(reason)), count)
-                for name, view in self._daemon.bridges.items()
-                for reason, count in view.hub.stats.dropped.items()
-            ),
+            reason,
+            self._reasons(lambda view: view.hub.stats.dropped),
+        )
+        yield self._counter(
+            "queue_dropped_messages",
+            "Messages of local programs that were accepted and then given up, by reason.",
+            reason,
+            self._reasons(lambda view: view.hub.stats.queue_dropped),
         )
         listener = (*_SESSION, "listener")
         yield self._gauge(
@@ -140,9 +165,55 @@ class _SessionCollector(Collector):
             listener,
             self._listeners("subscribers"),
         )
+        yield from self._deliveries(listener)
+
+    def _deliveries(self, listener: tuple[str, ...]) -> Iterator[Metric]:
+        """What became of messages for programs: offered = delivered + buffered + dropped (delivery.md)."""
+        offered, delivered, buffered = Counter[_Labels](), Counter[_Labels](), Counter[_Labels]()
+        dropped = Counter[_Labels]()
+        for name, view in self._daemon.bridges.items():
+            for endpoint in view.endpoints:
+                counts = endpoint.count_delivery()
+                if counts is None:
+                    continue
+                labels = name, endpoint.name
+                offered[labels] += counts.offered
+                delivered[labels] += counts.delivered
+                buffered[labels] += counts.buffered
+                for reason, messages in counts.dropped.items():
+                    dropped[*labels, str(reason)] += messages
+        yield self._counter(
+            "listener_offered_messages",
+            "Messages times the local programs that they were for.",
+            listener,
+            iter(offered.items()),
+        )
+        yield self._counter(
+            "listener_delivered_messages",
+            "Those of them that the kernel, or libzmq, has taken.",
+            listener,
+            iter(delivered.items()),
+        )
+        yield self._gauge(
+            "listener_buffered_messages",
+            "Those of them that wait.",
+            listener,
+            iter(buffered.items()),
+        )
+        yield self._counter(
+            "listener_dropped_messages",
+            "Those of them that were dropped, by reason.",
+            (*listener, "reason"),
+            iter(dropped.items()),
+        )
 
     def _each(self, read: Callable[[SessionView], float]) -> _Samples:
         return (((name,), read(view)) for name, view in self._daemon.bridges.items())
+
+    def _reasons(self, read: Callable[[SessionView], Mapping[DropReason, int]]) -> _Samples:
+        for name, view in self._daemon.bridges.items():
+            for reason, count in read(view).items():
+                yield (name, str(reason)), count
 
     def _directions(self, what: str) -> _Samples:
         for name, view in self._daemon.bridges.items():
@@ -150,13 +221,16 @@ class _SessionCollector(Collector):
             yield (name, "to_server"), getattr(view.hub.stats, f"{what}_sent")
 
     def _listeners(self, *counts: str) -> _Samples:
+        # Two ZeroMQ endpoints may differ in nothing but their topics; Prometheus refuses a series that is there twice.
+        sums: Counter[tuple[str, ...]] = Counter()
         for name, view in self._daemon.bridges.items():
             for endpoint in view.endpoints:
                 known = endpoint.describe()
                 for count in counts:
                     if count in known:
                         listener = known["address"] if known["type"] == "tcp" else endpoint.name
-                        yield (name, str(listener)), float(known[count])
+                        sums[name, str(listener)] += int(known[count])
+        yield from sums.items()
 
     @staticmethod
     def _gauge(name: str, text: str, labels: tuple[str, ...], samples: _Samples) -> Metric:

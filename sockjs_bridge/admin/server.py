@@ -2,6 +2,8 @@
 
 import asyncio
 import contextlib
+import logging
+import os
 import secrets
 import socket
 import time
@@ -11,18 +13,21 @@ from typing import Any
 
 import orjson
 from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
 
 from sockjs_bridge.admin.guard import make_guard
 from sockjs_bridge.admin.metrics import CONTENT_TYPE, Metrics
 from sockjs_bridge.admin.page import Page
 from sockjs_bridge.admin.rates import RateBook
 from sockjs_bridge.admin.view import DaemonView, sessions_open, status_document
+from sockjs_bridge.endpoints.binding import unlink_own
 from sockjs_bridge.errors import BridgeError, ConfigError
 from sockjs_bridge.log import EventLog
 
 _EVENT_SECONDS = 1.0
 _MOST_WATCHERS = 32
 _SHUTDOWN_SECONDS = 0.2
+_http_log = logging.getLogger("aiohttp.server")
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,12 +51,13 @@ class AdminServer:
         self._rates = RateBook(daemon)
         self._page_maker = Page(self._rates)
         self._sampler: asyncio.TimerHandle | None = None
-        self._watchers = 0
+        self._files = {name: _inode(name) for name in map(_socket_file, sockets) if name}
+        self._watchers: dict[asyncio.Transport, None] = {}
         application = web.Application(middlewares=[make_guard(options.allowed_hosts, options.token)])
         application.add_routes(
             [
                 web.get("/", self._page),
-                web.get("/events", self._events),
+                web.get("/events", self._events, allow_head=False),
                 web.get("/livez", self._livez),
                 web.get("/readyz", self._readyz),
                 web.get("/healthz", self._healthz),
@@ -61,6 +67,7 @@ class AdminServer:
                 web.post("/api/v1/reload", self._reload),
             ]
         )
+        _http_log.addFilter(_is_worth_a_line)
         self._runner = web.AppRunner(application, access_log=None, shutdown_timeout=_SHUTDOWN_SECONDS)
 
     async def start(self) -> None:
@@ -73,23 +80,32 @@ class AdminServer:
             where = f"{name[0]}:{name[1]}" if isinstance(name, tuple) else f"unix:{name}"
             self._log.info(f"admin listening on {where}")
 
+    @property
+    def is_reachable(self) -> bool:
+        """Whether the files of its Unix sockets are still there, and not another's."""
+        return all(_inode(path) == inode for path, inode in self._files.items())
+
     def give_sockets(self) -> list[socket.socket]:
         """The listening sockets, for another server in place of this one."""
         return [sock.dup() for sock in self._sockets]
 
-    async def stop(self) -> None:
-        """Answer no more."""
+    async def stop(self, *, keep_files: bool = False) -> None:
+        """Answer no more. `keep_files`: the Unix sockets are another server's now."""
         if self._sampler is not None:
             self._sampler.cancel()
         await self._runner.cleanup()
+        if not keep_files:
+            for path, inode in self._files.items():
+                unlink_own(path, inode)
 
     async def _livez(self, _request: web.Request) -> web.Response:
         # That the loop turns is shown by the answer itself.
         return web.Response(text="ok\n")
 
     async def _readyz(self, _request: web.Request) -> web.Response:
-        ready = self._daemon.is_ready
-        return web.Response(text="ok\n" if ready else "not ready\n", status=200 if ready else 503)
+        problems = self._daemon.problems
+        lines = [f"not ready: {problem}\n" for problem in problems]
+        return web.Response(text="".join(lines) or "ok\n", status=503 if problems else 200)
 
     async def _healthz(self, request: web.Request) -> web.Response:
         name = request.query.get("session")
@@ -124,21 +140,28 @@ class AdminServer:
 
     async def _events(self, request: web.Request) -> web.StreamResponse:
         """Server-sent events: what changes on the page, once a second."""
-        if self._watchers >= _MOST_WATCHERS:
-            raise web.HTTPServiceUnavailable(text=f"{_MOST_WATCHERS} pages are watching already\n")
         response = web.StreamResponse(
             headers={"Content-Type": "text/event-stream", "Cache-Control": "no-store"}
         )
-        await response.prepare(request)
-        self._watchers += 1
+        connection = request.transport
+        if connection is None:  # it has gone again already
+            return response
+        if len(self._watchers) >= _MOST_WATCHERS:
+            # Not the new one is refused: somebody sits in front of it, while the oldest may be a page that nobody
+            # reads any more. One that is alive comes back by itself.
+            oldest = next(iter(self._watchers))
+            del self._watchers[oldest]
+            oldest.abort()
+        self._watchers[connection] = None
         try:
             with contextlib.suppress(ConnectionResetError):
+                await response.prepare(request)
                 while True:
                     parts = self._page_maker.parts(self._document())
                     await response.write(b"data: %b\n\n" % orjson.dumps(parts))
                     await asyncio.sleep(_EVENT_SECONDS)
         finally:
-            self._watchers -= 1
+            self._watchers.pop(connection, None)
         return response
 
     async def _reconnect(self, request: web.Request) -> web.Response:
@@ -147,7 +170,7 @@ class AdminServer:
         if view is None:
             return _json({"error": f"no session {name}"}, 404)
         if view.supervisor.has_given_up:
-            return _json({"error": f"session {name} has failed for good; reload or restart"}, 409)
+            return _json({"error": f"session {name} has failed for good; a reload lets it try again"}, 409)
         self._log.info("reconnect was asked for", session=name)
         view.supervisor.reconnect()
         return _json({"reconnecting": name})
@@ -164,7 +187,7 @@ class AdminServer:
                 422,
             )
         except BridgeError as error:
-            return _json({"error": str(error)}, 422)
+            return _json({"error": str(error)}, 503)
 
     def _document(self) -> dict[str, Any]:
         return status_document(self._daemon, time.time(), asyncio.get_running_loop().time())
@@ -172,6 +195,22 @@ class AdminServer:
     def _sample(self) -> None:
         self._rates.sample()
         self._sampler = asyncio.get_running_loop().call_later(_EVENT_SECONDS, self._sample)
+
+
+def _socket_file(sock: socket.socket) -> str:
+    return str(sock.getsockname()) if sock.family == socket.AF_UNIX else ""
+
+
+def _inode(path: str) -> int:
+    try:
+        return os.lstat(path).st_ino
+    except FileNotFoundError:
+        return 0
+
+
+def _is_worth_a_line(record: logging.LogRecord) -> bool:
+    # What is no HTTP has had its answer, 400. aiohttp would log a traceback for each, and quote from its headers.
+    return not (record.exc_info and isinstance(record.exc_info[1], HttpProcessingError))
 
 
 def _json(content: dict[str, Any], status: int = 200) -> web.Response:

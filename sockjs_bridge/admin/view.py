@@ -49,8 +49,8 @@ class DaemonView(Protocol):
         """The sessions by name."""
 
     @property
-    def is_ready(self) -> bool:
-        """Whether the configuration is loaded and every listener serves programs."""
+    def problems(self) -> list[str]:
+        """What keeps it from serving programs, a line each; nothing: it is ready."""
 
     @property
     def reloads(self) -> Mapping[str, int]:
@@ -69,7 +69,8 @@ def status_document(daemon: DaemonView, wall: float, clock: float) -> dict[str, 
         "boot": process.boot,
         "started_at": _iso(process.started_at),
         "uptime_seconds": round(wall - process.started_at, 1),
-        "ready": daemon.is_ready,
+        "ready": not daemon.problems,
+        "problems": daemon.problems,
         "reloads": dict(daemon.reloads),
         "sessions": [_session(name, view, wall, clock) for name, view in daemon.bridges.items()],
     }
@@ -81,7 +82,7 @@ def sessions_open(daemon: DaemonView) -> tuple[int, int]:
 
 
 def _session(name: str, view: SessionView, wall: float, clock: float) -> dict[str, Any]:
-    stats, outbox, supervisor = view.hub.stats, view.hub.outbox, view.supervisor
+    stats, queue, supervisor = view.hub.stats, view.hub.queue, view.supervisor
     status = supervisor.status
     return {
         "name": name,
@@ -98,15 +99,18 @@ def _session(name: str, view: SessionView, wall: float, clock: float) -> dict[st
             None if stats.last_receive_at is None else round(clock - stats.last_receive_at, 1)
         ),
         "queue": {
-            "messages": outbox.messages + stats.messages_in_flight,
-            "bytes": outbox.size_bytes,
-            "oldest_seconds": round(outbox.oldest_seconds(clock), 1),
+            "messages": queue.messages + stats.messages_in_flight,
+            "to_resend": queue.resends + stats.resends_in_flight,
+            "bytes": queue.size_bytes,
+            "oldest_seconds": round(queue.oldest_seconds(clock), 1),
         },
         "messages": {
             "from_server": stats.messages_received,
             "to_server": stats.messages_sent,
             "accepted": stats.messages_accepted,
+            "confirmed": stats.messages_confirmed,
             "in_doubt": stats.messages_in_doubt,
+            "resent": stats.messages_resent,
         },
         "bytes": {"from_server": stats.bytes_received, "to_server": stats.bytes_sent},
         "dropped": {str(reason): count for reason, count in stats.dropped.items()},

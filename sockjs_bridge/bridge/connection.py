@@ -5,9 +5,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from math import inf
 
+from sockjs_bridge.bridge.batch import Batch, Burst, utf8_bytes
 from sockjs_bridge.bridge.hub import Hub
-from sockjs_bridge.bridge.outbox import Batch, utf8_bytes
 from sockjs_bridge.bridge.posting import Posting
+from sockjs_bridge.bridge.tracking import Tracking
+from sockjs_bridge.endpoints.receipts import Receipts
 from sockjs_bridge.errors import Cause, ConnectError, Obstacle
 from sockjs_bridge.log import EventLog
 from sockjs_bridge.protocol.events import (
@@ -21,7 +23,7 @@ from sockjs_bridge.protocol.events import (
 )
 from sockjs_bridge.protocol.liveness import Liveness, Verdict
 from sockjs_bridge.protocol.session import DROPPED, Session, State
-from sockjs_bridge.transports.base import Fate, SendResult, Transport
+from sockjs_bridge.transports.base import Fate, SendResult, Transport, TransportClosed
 
 NORMAL_CLOSURE = 1000
 _SEND_BYTES = 64 * 1024
@@ -67,12 +69,17 @@ class Connection:
             answers_questions=transport.is_http,
         )
         self.reads_on = transport.is_http
-        self._posting = Posting(hub, log) if transport.is_http else None
+        self._outgoing: Posting | Tracking = (
+            Posting(hub.dispatcher)
+            if transport.is_http
+            else Tracking(hub.dispatcher, self._send_ping, asks=bool(limits.ping_interval))
+        )
         self._look: asyncio.TimerHandle | None = None
         self._open_timer: asyncio.TimerHandle | None = None
         self._failure: AttemptFailed | None = None
         self._was_open = False
         self._leaving_for: Cause | None = None
+        self._end_of_transport: TransportClosed | None = None
         self._closed: SessionClosed | None = None
 
     async def run(self) -> AttemptFailed | SessionClosed:
@@ -93,7 +100,7 @@ class Connection:
             if self._session.state is State.CONNECTING:
                 self._open_timer = self._loop.call_later(self._limits.open_timeout, self._open_timed_out)
             self._hub.make_room()
-            end = await self._transport.wait_closed()
+            self._end_of_transport = end = await self._transport.wait_closed()
             if end.failure is not None and self._failure is None:
                 self._failure = AttemptFailed(end.failure.obstacle, end.failure.detail, end.failure.status)
             cause, code = (self._leaving_for, NORMAL_CLOSURE) if self._leaving_for else (end.cause, end.code)
@@ -107,6 +114,18 @@ class Connection:
         self._leaving_for = cause
         self._session.close()
         self._transport.close(NORMAL_CLOSURE, within)
+
+    def ask_for_confirmation(self) -> None:
+        """Ask now whether the server has read what was sent, where such a question is possible and open."""
+        if isinstance(self._outgoing, Tracking):
+            self._outgoing.ask_last()
+
+    @property
+    def is_confirmed(self) -> bool:
+        """Whether nothing that was sent waits for an answer."""
+        if isinstance(self._outgoing, Tracking):
+            return self._outgoing.is_confirmed
+        return not self._outgoing.is_under_way
 
     @property
     def has_flushed(self) -> bool:
@@ -128,18 +147,21 @@ class Connection:
         self._liveness.receive_heartbeat(self._loop.time())
         self._plan_look()
 
-    def receive_pong(self) -> None:
-        """The server has answered a PING."""
-        if self._transport.is_http:
-            self._liveness.receive_answer(self._loop.time())
+    def receive_pong(self, payload: bytes = b"") -> None:
+        """The server has answered a PING, or over HTTP a question."""
+        now = self._loop.time()
+        if isinstance(self._outgoing, Tracking):
+            self._liveness.receive_pong(now)
+            if self._outgoing.receive_pong(payload):
+                self._hub.make_room()
         else:
-            self._liveness.receive_pong(self._loop.time())
+            self._liveness.receive_answer(now)
         self._plan_look()
 
     def receive_send_result(self, result: SendResult) -> None:
         """A request to send has been answered, or has failed."""
-        if self._posting is not None:
-            self._posting.settle(result)
+        if isinstance(self._outgoing, Posting):
+            self._outgoing.settle(result)
         if result.fate is Fate.ACCEPTED:
             self._hub.make_room()
 
@@ -147,19 +169,26 @@ class Connection:
         """The server keeps up again."""
         self._hub.make_room()
 
-    def send(self, messages: list[str]) -> bool:
+    def send(self, messages: list[str], receipts: Receipts | None) -> bool:
         """Send messages at once, if the session is open and the server keeps up."""
         if self._session.state is not State.OPEN or not self._transport.can_send:
             return False
-        self._send(Batch(messages, utf8_bytes(messages), self._loop.time()))
+        size_bytes = utf8_bytes(messages)
+        # Over a WebSocket nothing has to travel with most messages.
+        travels = receipts is not None or self._transport.is_http
+        bursts = [Burst(messages, size_bytes, self._loop.time(), receipts)] if travels else []
+        self._send(Batch(bursts, messages, size_bytes))
         return True
 
     def flush(self) -> None:
         """Send what waits, in pieces, until the server stops keeping up."""
-        outbox = self._hub.outbox
+        dispatcher = self._hub.dispatcher
         about_bytes = _POST_BYTES if self._transport.is_http else _SEND_BYTES
-        while outbox.messages and self._session.state is State.OPEN and self._transport.can_send:
-            self._send(outbox.take(about_bytes))
+        while dispatcher.queue.messages and self._session.state is State.OPEN and self._transport.can_send:
+            batch = dispatcher.take(about_bytes)
+            if not batch.messages:
+                return
+            self._send(batch)
 
     def pause_reading(self) -> None:
         """A program cannot keep up."""
@@ -173,12 +202,17 @@ class Connection:
         self._plan_look()
 
     def _send(self, batch: Batch) -> None:
-        if self._posting is not None:
-            self._posting.begin(batch)
+        if isinstance(self._outgoing, Posting):
+            self._outgoing.begin(batch)
+            self._transport.send(batch.messages)
         else:
-            self._hub.stats.messages_sent += len(batch.messages)
-            self._hub.stats.bytes_sent += batch.size_bytes
-        self._transport.send(batch.messages)
+            self._transport.send(batch.messages)
+            self._outgoing.note_written(batch)
+
+    def _send_ping(self, number: int) -> None:
+        self._liveness.sent_ping(self._loop.time())
+        self._transport.send_ping(number)
+        self._plan_look()
 
     def _handle(self, events: list[SessionEvent]) -> None:
         for event in events:
@@ -201,7 +235,7 @@ class Connection:
                     self._leave_transport()
 
     def _leave_transport(self) -> None:
-        if self._posting is not None and self._posting.is_under_way:
+        if isinstance(self._outgoing, Posting) and self._outgoing.is_under_way:
             # The frame may be quicker than the answer to the request that it is about.
             self._transport.close(NORMAL_CLOSURE, _LAST_ANSWER_SECONDS)
         else:
@@ -243,10 +277,11 @@ class Connection:
                 self._finish(Cause.SILENCE, f"a PING was not answered for {self._limits.ping_interval:g} s")
             case Verdict.PING_DUE:
                 self._liveness.sent_ping(now)
-                self._transport.send_ping()
+                number = self._outgoing.next_ping() if isinstance(self._outgoing, Tracking) else 0
+                self._transport.send_ping(number)
             case Verdict.QUESTION_DUE:
                 self._liveness.sent_question()
-                self._transport.send_ping()
+                self._transport.send_ping(0)
             case Verdict.ALIVE:
                 pass
         self._plan_look()
@@ -259,9 +294,7 @@ class Connection:
     def _end(self) -> None:
         self._hub.detach()
         self._transport.abandon(NORMAL_CLOSURE)
-        unanswered = self._transport.unanswered
-        if unanswered is not None and self._posting is not None:
-            self._posting.settle(unanswered)
+        self._settle()
         self._cancel_open_timer()
         if self._look is not None:
             self._look.cancel()
@@ -269,6 +302,16 @@ class Connection:
         if replaced:
             self._hub.stats.text_replaced += replaced
             self._log.repeated("text that no UTF-8 can carry was replaced by U+FFFD", messages=replaced)
+
+    def _settle(self) -> None:
+        """Nothing more will be known of what was sent."""
+        if isinstance(self._outgoing, Posting):
+            if self._transport.unanswered is not None:
+                self._outgoing.settle(self._transport.unanswered)
+            return
+        end = self._end_of_transport
+        answered = end is not None and end.cause is Cause.SERVER_CLOSED and self._leaving_for is not None
+        self._outgoing.finish(answered=answered, code=end.code if end is not None else DROPPED)
 
     def _result(self) -> AttemptFailed | SessionClosed:
         closed = self._closed or SessionClosed(Cause.TRANSPORT_LOST, DROPPED)

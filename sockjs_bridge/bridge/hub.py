@@ -5,25 +5,21 @@ import logging
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
-from sockjs_bridge.bridge.outbox import Outbox
+from sockjs_bridge.bridge.dispatcher import Dispatcher, Sending
+from sockjs_bridge.bridge.outbox import Queue
 from sockjs_bridge.bridge.stats import SessionStats
 from sockjs_bridge.endpoints.base import Endpoint
+from sockjs_bridge.endpoints.receipts import Receipts
 from sockjs_bridge.endpoints.state_changes import Connected, Disconnected, StateChange
 from sockjs_bridge.errors import Cause, DropReason
 from sockjs_bridge.log import EventLog
 
 
-class Link(Protocol):
+class Link(Sending, Protocol):
     """The open upstream connection, as the hub sees it."""
 
     reads_on: bool
     """Whether messages go on to come for a while after `pause_reading`."""
-
-    def send(self, messages: list[str]) -> bool:
-        """Send messages past the outbox; False, and nothing sent, where the server does not keep up."""
-
-    def flush(self) -> None:
-        """Send what waits in the outbox, as far as the server keeps up."""
 
     def pause_reading(self) -> None:
         """Stop reading the server."""
@@ -36,28 +32,31 @@ class Hub:
     """Routes messages of one session and carries back-pressure both ways.
 
     Towards the programs a slow one stops the reading of the server, at most for its endpoint's
-    `stall_timeout` without a break. Towards the server the bounded outbox stops the reading of the
-    programs. `clock` is the event loop's.
+    `stall_timeout` without a break. Towards the server the bounded queue stops the reading of the
+    programs; what is in it is the dispatcher's. `clock` is the event loop's.
 
     `epoch` counts the upstream sessions, `seq` the messages of the present one, both from 1.
     """
 
-    def __init__(
-        self, outbox: Outbox, stats: SessionStats, clock: Callable[[], float], log: EventLog
-    ) -> None:
-        self.outbox = outbox
+    def __init__(self, queue: Queue, stats: SessionStats, clock: Callable[[], float], log: EventLog) -> None:
         self.stats = stats
+        self.dispatcher = Dispatcher(queue, stats, clock, self.make_room, log)
         self.epoch = 0
         self.seq = 0
         self._is_open = False
         self._transport = ""
-        self._clock = clock
         self._log = log
         self._endpoints: list[Endpoint] = []
+        self._holders: list[Endpoint] = []
         self._link: Link | None = None
         self._blocking: dict[Endpoint, None] = {}
         self._stall_timer: asyncio.TimerHandle | None = None
         self._resuming = False
+
+    @property
+    def queue(self) -> Queue:
+        """Messages that wait for the server."""
+        return self.dispatcher.queue
 
     @property
     def endpoints(self) -> tuple[Endpoint, ...]:
@@ -72,6 +71,7 @@ class Hub:
     def add(self, endpoint: Endpoint) -> None:
         """Join an endpoint to the session."""
         self._endpoints.append(endpoint)
+        self._find_holders()
 
     def begin_epoch(self, transport: str) -> None:
         """An upstream session has opened."""
@@ -93,12 +93,16 @@ class Hub:
     def exchange(self, endpoints: Sequence[Endpoint]) -> None:
         """Take these endpoints in place of those there are. New ones hear of the session that is open."""
         before, self._endpoints = self._endpoints, list(endpoints)
+        self._find_holders()
         for endpoint in before:
             if endpoint not in self._endpoints:
                 self.unblock(endpoint)
         for endpoint in self._endpoints:
             if endpoint not in before and self._is_open:
                 endpoint.receive_change(Connected(self.epoch, self._transport))
+
+    def _find_holders(self) -> None:
+        self._holders = [endpoint for endpoint in self._endpoints if endpoint.holds]
 
     def deliver(self, messages: list[str]) -> None:
         """Hand messages from the server to every endpoint that has programs."""
@@ -112,7 +116,12 @@ class Hub:
         for endpoint in self._endpoints:
             if endpoint.deliver(messages, first_seq):
                 reached = True
-        if not reached:
+        holders = self._holders
+        if holders:
+            # Of several holders the first one counts what nobody got.
+            for endpoint in holders if reached else holders[1:]:
+                endpoint.note_reached()
+        elif not reached:
             self.count_dropped(DropReason.NO_CONSUMER, len(messages))
             self._log.repeated(
                 "messages came while no program was connected",
@@ -121,26 +130,14 @@ class Hub:
                 dropped_so_far=self.stats.dropped[DropReason.NO_CONSUMER],
             )
 
-    def offer(self, messages: list[str]) -> int:
-        """Take messages of a program for the server; returns how many were taken."""
-        if self._link is not None and not self.outbox.messages and self._link.send(messages):
-            self.stats.messages_accepted += len(messages)
-            return len(messages)
-        taken = self.outbox.offer(messages, self._clock())
-        if self._link is not None:
-            self._link.flush()
-            while taken < len(messages):
-                more = self.outbox.offer(messages[taken:], self._clock())
-                if not more:
-                    break
-                taken += more
-                self._link.flush()
-        self.stats.messages_accepted += taken
-        return taken
+    def offer(self, messages: list[str], receipts: Receipts | None = None) -> int:
+        """Take messages of a program for the server; returns how many are done with, from the front."""
+        return self.dispatcher.offer(messages, receipts)
 
     def attach(self, link: Link) -> None:
         """The session is open: what waits goes out."""
         self._link = link
+        self.dispatcher.attach(link)
         if self._blocking:
             self._pause(link)
         self.make_room()
@@ -148,15 +145,17 @@ class Hub:
     def detach(self) -> None:
         """The session has ended: messages wait again."""
         self._link = None
+        self.dispatcher.detach()
         self._cancel_stall_timer()
 
     def make_room(self) -> None:
         """Send what waits, then let the programs go on that wait for room."""
-        if self._resuming or self._link is None:
+        if self._resuming:
             return
         self._resuming = True
         try:
-            self._link.flush()
+            if self._link is not None:
+                self._link.flush()
             for endpoint in self._endpoints:
                 endpoint.resume_intake()
         finally:

@@ -1,18 +1,17 @@
 """Messages whose sending the server has yet to answer: HTTP tells what became of each batch."""
 
-from sockjs_bridge.bridge.hub import Hub
-from sockjs_bridge.bridge.outbox import Batch, utf8_bytes
-from sockjs_bridge.errors import DropReason
-from sockjs_bridge.log import EventLog
+from dataclasses import replace
+
+from sockjs_bridge.bridge.batch import Batch, Burst, count_messages, part_of
+from sockjs_bridge.bridge.dispatcher import Dispatcher
 from sockjs_bridge.transports.base import Fate, SendResult
 
 
 class Posting:
     """The batch of one session that is under way, and what happens to it (protocol section 4)."""
 
-    def __init__(self, hub: Hub, log: EventLog) -> None:
-        self._hub = hub
-        self._log = log
+    def __init__(self, dispatcher: Dispatcher) -> None:
+        self._dispatcher = dispatcher
         self._batch: Batch | None = None
 
     @property
@@ -23,7 +22,7 @@ class Posting:
     def begin(self, batch: Batch) -> None:
         """A batch has been handed to the transport."""
         self._batch = batch
-        self._hub.stats.messages_in_flight = len(batch.messages)
+        self._count_in_flight(batch, 1)
 
     def settle(self, result: SendResult) -> None:
         """The server has answered, or can not be asked any more."""
@@ -31,44 +30,47 @@ class Posting:
         if batch is None:
             return
         self._batch = None
-        outbox = self._hub.outbox
-        self._hub.stats.messages_in_flight = 0
+        self._count_in_flight(batch, -1)
+        accepted = part_of(batch.bursts, 0, result.accepted)
+        untouched_from = result.accepted + len(result.concerned)
+        concerned = part_of(batch.bursts, result.accepted, untouched_from)
+        untouched = part_of(batch.bursts, untouched_from, len(batch.messages))
         # From the back, so that each goes before what was put back already.
-        outbox.put_back(result.untouched, batch.accepted_at)
-        self._note_written(batch, batch.messages[: result.accepted])
-        match result.fate:
-            case Fate.ACCEPTED:
-                pass
-            case Fate.REFUSED:
-                outbox.put_back(result.concerned, batch.accepted_at)
-            case Fate.OFFENDING if len(result.concerned) == 1:
-                self._drop(result.concerned)
+        self._dispatcher.put_back(untouched)
+        if accepted:
+            self._note_written(accepted)
+            self._dispatcher.confirm(accepted, count_messages(accepted))
+        if concerned:
+            self._settle_concerned(result.fate, concerned)
+
+    def _settle_concerned(self, fate: Fate, concerned: list[Burst]) -> None:
+        match fate:
+            case Fate.OFFENDING if count_messages(concerned) == 1:
+                self._dispatcher.refuse(concerned[0])
             case Fate.OFFENDING:
                 # One of them is too much for the server: alone it will show which.
-                outbox.put_back(result.concerned, batch.accepted_at, alone=True)
+                self._dispatcher.put_back(_each_alone(concerned))
             case Fate.IN_DOUBT:
-                self._doubt(batch, result.concerned)
+                self._note_written(concerned)
+                self._dispatcher.doubt(concerned, count_messages(concerned), "it did not answer")
+            case Fate.ACCEPTED | Fate.REFUSED:
+                self._dispatcher.put_back(concerned)
 
-    def _doubt(self, batch: Batch, messages: list[str]) -> None:
-        if not messages:
-            return
-        self._note_written(batch, messages)
-        self._hub.stats.messages_in_doubt += len(messages)
-        self._log.warning(
-            "it is in doubt whether messages reached the server: it did not answer; they are not sent again",
-            messages=len(messages),
+    def _note_written(self, bursts: list[Burst]) -> None:
+        messages = [message for burst in bursts for message in burst.messages]
+        self._dispatcher.note_written(Batch(bursts, messages, sum(burst.size_bytes for burst in bursts)))
+
+    def _count_in_flight(self, batch: Batch, sign: int) -> None:
+        stats = self._dispatcher.stats
+        stats.messages_in_flight += sign * len(batch.messages)
+        stats.resends_in_flight += sign * sum(
+            len(burst.messages) for burst in batch.bursts if burst.was_written
         )
 
-    def _drop(self, messages: list[str]) -> None:
-        self._hub.count_dropped(DropReason.REFUSED, len(messages))
-        self._log.warning(
-            "the server refuses a message, for its size or its content; left it out",
-            reason=DropReason.REFUSED,
-            size_bytes=utf8_bytes(messages),
-        )
 
-    def _note_written(self, batch: Batch, messages: list[str]) -> None:
-        stats = self._hub.stats
-        stats.messages_sent += len(messages)
-        is_all = len(messages) == len(batch.messages)
-        stats.bytes_sent += batch.size_bytes if is_all else utf8_bytes(messages)
+def _each_alone(bursts: list[Burst]) -> list[Burst]:
+    return [
+        replace(burst.part(index, index + 1), alone=True)
+        for burst in bursts
+        for index in range(len(burst.messages))
+    ]

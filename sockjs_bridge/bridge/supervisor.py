@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from sockjs_bridge.bridge.connection import Connection, ConnectionLimits
 from sockjs_bridge.bridge.hub import Hub
 from sockjs_bridge.bridge.status import LastClose, LastFailure, UpstreamState, UpstreamStatus
-from sockjs_bridge.errors import Cause, DropReason, Obstacle
+from sockjs_bridge.errors import Cause, Obstacle
 from sockjs_bridge.log import EventLog
 from sockjs_bridge.protocol.events import (
     AskInfo,
@@ -32,6 +32,7 @@ RAW = "websocket-raw"
 _FAILING = "cannot connect"
 _LOOK_SECONDS = 0.02
 _SHORTEST_CLOSE_SECONDS = 0.2
+_LONGEST_CONFIRMATION_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,10 +119,11 @@ class Supervisor:
 
         While messages wait and the server is away, the attempts go on until then.
         """
-        await self._until(lambda: self.has_given_up or not self._hub.outbox.messages, deadline)
+        await self._until(lambda: self.has_given_up or self._hub.queue.is_empty, deadline)
         connection = self._connection
         if connection is not None and self.is_open:
             await self._until(lambda: not self.is_open or connection.has_flushed, deadline)
+            await self._confirm(connection, min(deadline, self._loop.time() + _LONGEST_CONFIRMATION_SECONDS))
         self._stopping = True
         if connection is not None and self.is_open:
             # The answer to our Close proves that the server has read all before it: worth the time there is.
@@ -130,20 +132,23 @@ class Supervisor:
         if self._task is not None:
             self._task.cancel()
         self.status.change(UpstreamState.STOPPED, time.time())
-        unsent = self._hub.outbox.messages
-        if unsent:
-            self._hub.count_dropped(DropReason.STOPPED, unsent)
-            self._log.warning("messages could not be sent before the stop", messages=unsent, reason="stopped")
+        self._hub.dispatcher.give_up_rest()
 
     async def hand_over(self, cause: Cause) -> None:
         """End the session, if it is open, for another supervisor; what waits in the queue is left to it."""
         self._stopping = True
         connection = self._connection
         if connection is not None and self.is_open:
+            await self._confirm(connection, self._loop.time() + _SHORTEST_CLOSE_SECONDS)
             connection.close(_SHORTEST_CLOSE_SECONDS, cause)
             await self._until(lambda: not self.is_open, self._loop.time() + 2 * _SHORTEST_CLOSE_SECONDS)
         if self._task is not None:
             self._task.cancel()
+
+    async def _confirm(self, connection: Connection, deadline: float) -> None:
+        """Let the server read what was sent before it is told that we leave: some give up what they have to answer."""
+        connection.ask_for_confirmation()
+        await self._until(lambda: not self.is_open or connection.is_confirmed, deadline)
 
     async def _until(self, done: Callable[[], bool], deadline: float) -> None:
         # Polled, because it is only for a drain: nothing else would ever wait for these conditions.
@@ -212,7 +217,7 @@ class Supervisor:
             "open",
             transport=self._transport_name,
             epoch=self.epoch,
-            queued=self._hub.outbox.messages or None,
+            queued=self._hub.queue.messages or None,
             held_back=held_back or None,
         )
         self._settle_first_round(None)

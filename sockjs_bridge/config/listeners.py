@@ -62,11 +62,12 @@ class TcpListener(Table):
     max_message_size: PositiveSize = 1 << 20
     """a larger message of a client is skipped to its end, counted and logged"""
     slow_client: SlowClient = "pause"
-    """what a client that does not read leads to: `pause`, `drop-oldest`, `disconnect`"""
+    """when more than `client_buffer` waits for a client: `pause` (the server is not read), `drop-oldest` (for that client
+    alone), `disconnect` (that client)"""
     client_buffer: PositiveSize = 1 << 20
-    """a client with more than this unread stops the reading of the server"""
+    """what may wait for a client that does not read"""
     stall_timeout: StallTimeout = 3.0
-    """for so long at most; then clients that are still over it are closed"""
+    """`pause`: for so long at most; then clients that are still over it are closed"""
     on_eof: OnEof = "half-close"
     """a client that sends no more is still served; or `close`"""
     eof_linger: Duration = 2.0

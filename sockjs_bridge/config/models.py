@@ -85,7 +85,7 @@ class AdminConfig(Table):
     allow_remote: Switch = False
     """an address that is not loopback refuses to start without this and a `token`"""
     token: Annotated[HeaderValue, Field(repr=False)] = ""
-    """what a POST must carry when `allow_remote` is set"""
+    """what a POST must carry, as `Authorization: Bearer`; an address that is not loopback needs one"""
 
 
 class TlsConfig(Table):
@@ -209,9 +209,7 @@ class SessionConfig(SessionDefaults):
 class Config(BaseSettings):
     """The whole configuration; `defaults` are merged into each of the `sessions` already."""
 
-    model_config = SettingsConfigDict(
-        frozen=True, extra="forbid", hide_input_in_errors=True, use_attribute_docstrings=True
-    )
+    model_config = SettingsConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
     bridge: BridgeConfig = BridgeConfig()
     """the process"""

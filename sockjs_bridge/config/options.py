@@ -12,6 +12,7 @@ from pydantic_core import PydanticUndefined
 
 from sockjs_bridge.config.availability import works
 from sockjs_bridge.config.shape import is_array
+from sockjs_bridge.config.texts import texts_of
 from sockjs_bridge.config.tree import Loc
 from sockjs_bridge.config.units import parse_count, parse_duration, parse_size
 
@@ -31,16 +32,13 @@ class Option:
 
     loc: Loc
     field: FieldInfo
+    text: str
+    """What it means. Empty if the program was installed without its sources, which hold the texts."""
 
     @property
     def key(self) -> str:
         """The key, as it is written."""
         return str(self.loc[-1])
-
-    @property
-    def text(self) -> str:
-        """What it means. Empty if the program was installed without its sources, which hold the texts."""
-        return " ".join((self.field.description or "").split())
 
     @property
     def unit(self) -> str:
@@ -120,7 +118,11 @@ class Option:
 
 def options(table: type[BaseModel], at: Loc) -> Iterator[Option]:
     """The options of a table, in the order of the contract, but required ones first."""
-    found = [Option((*at, field.alias or name), field) for name, field in table.model_fields.items()]
+    texts = texts_of(table)
+    found = [
+        Option((*at, field.alias or name), field, " ".join(texts.get(name, "").split()))
+        for name, field in table.model_fields.items()
+    ]
     return iter(sorted(found, key=lambda option: not option.required))
 
 

@@ -32,7 +32,7 @@ def problems_between(config: Config) -> Iterator[Problem]:
         yield from _steps(session, at)
         yield from _session_references(session, at)
         yield from listener_problems(session, at)
-    yield from _cookie_files(config)
+    yield from _files(config)
 
 
 def _admin(admin: AdminConfig) -> Iterator[Problem]:
@@ -76,16 +76,23 @@ def _origin(session: SessionConfig, at: Loc) -> Iterator[Problem]:
         yield Problem((*at, "headers", name), "origin is set as well: keep one of them", ((*at, "origin"),))
 
 
-def _cookie_files(config: Config) -> Iterator[Problem]:
-    owners: dict[str, str] = {}
+def _files(config: Config) -> Iterator[Problem]:
+    """A file that the bridge writes belongs to one session."""
+    owners: dict[str, tuple[str, Loc]] = {}
     for name, session in config.sessions.items():
-        if not session.cookie_file:
-            continue
-        path = os.path.abspath(session.cookie_file)  # noqa: PTH100  # Path would keep `..`
-        owner = owners.setdefault(path, name)
-        if owner != name:
-            text = f"two sessions with one cookie_file, {path}: sessions.{owner} and sessions.{name}"
-            yield Problem(("sessions", name, "cookie_file"), text, (("sessions", owner, "cookie_file"),))
+        at: Loc = ("sessions", name)
+        written = [
+            ((*at, "cookie_file"), session.cookie_file),
+            ((*at, "queue", "spool"), session.queue.spool),
+        ]
+        for loc, file in written:
+            if not file:
+                continue
+            path = os.path.abspath(file)  # noqa: PTH100  # Path would keep `..`
+            where = ".".join(map(str, loc))
+            other, other_loc = owners.setdefault(path, (where, loc))
+            if other != where:
+                yield Problem(loc, f"one file for two uses, {path}: {other} and {where}", (other_loc,))
 
 
 def _steps(session: SessionConfig, at: Loc) -> Iterator[Problem]:

@@ -1,11 +1,34 @@
 """What an endpoint and the rest of the bridge know of each other."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from sockjs_bridge.endpoints.receipts import Receipts
 from sockjs_bridge.endpoints.state_changes import StateChange
 from sockjs_bridge.errors import DropReason
+
+
+@dataclass(frozen=True, slots=True)
+class DeliveryCounts:
+    """Messages times programs since the start: offered = delivered + buffered + the sum of `dropped`.
+
+    Delivered is what the kernel, or libzmq, has taken; buffered what waits here.
+    """
+
+    offered: int
+    delivered: int
+    buffered: int
+    dropped: Mapping[DropReason, int] = field(default_factory=dict)
+
+    def described(self) -> dict[str, str | int]:
+        """The part of `Endpoint.describe` that tells of them."""
+        return {
+            "offered": self.offered,
+            "delivered": self.delivered,
+            "buffered": self.buffered,
+            "dropped": sum(self.dropped.values()),
+        }
 
 
 class Endpoint(Protocol):
@@ -25,9 +48,22 @@ class Endpoint(Protocol):
     def describe(self) -> dict[str, str | int]:
         """What an operator wants to know: `type`, `address`, and counts that depend on the type."""
 
+    def count_delivery(self) -> DeliveryCounts | None:
+        """What became of the messages for its programs; None where nothing goes to programs."""
+
     @property
     def is_holding_back(self) -> bool:
         """Whether messages of programs wait for room in the queue."""
+
+    @property
+    def holds(self) -> bool:
+        """Whether it keeps messages for programs that are yet to come.
+
+        What no program at all got is its to count then: as NO_CONSUMER, when it forgets them.
+        """
+
+    def note_reached(self) -> None:
+        """What was delivered last is no business of this holder: programs, or a holder, elsewhere got it."""
 
     async def start(self) -> None:
         """Begin to accept programs."""

@@ -12,6 +12,14 @@ from typing import NoReturn, Protocol
 
 import orjson
 
+from sockjs_bridge.endpoints.message_ends import (
+    CountedEnds,
+    DelimitedEnds,
+    MessageEnds,
+    end_of_length32,
+    end_of_netstring,
+)
+from sockjs_bridge.endpoints.receipts import MessageId
 from sockjs_bridge.endpoints.stream_cutting import (
     CountedStream,
     DelimitedStream,
@@ -53,10 +61,11 @@ class Decoder(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Dropped:
-    """A message from a client that was left out. `size_bytes` is what was seen of it."""
+    """A message from a client that was left out. `size_bytes` is what was seen of it, `id` the writer's."""
 
     reason: DropReason
     size_bytes: int
+    id: MessageId = None
 
 
 Encoder = Callable[[list[str]], bytes]
@@ -69,6 +78,8 @@ class Framing:
     name: str
     make_encoder: Callable[[EncodingCounts], Encoder]
     make_decoder: Callable[[int], Decoder]
+    ends: MessageEnds
+    """Where messages end in what the encoder wrote."""
 
 
 def _utf8(text: str, messages: list[str], counts: EncodingCounts) -> bytes:
@@ -271,20 +282,26 @@ def _parse_literal(decoder: _DelimitedDecoder, line: bytes) -> str | None:
     return None
 
 
+_LINES, _NULS = DelimitedEnds(b"\n"), DelimitedEnds(b"\0")
+
 FRAMINGS = {
     framing.name: framing
     for framing in (
-        Framing("lines", _lines_encoder, lambda limit: _DelimitedDecoder(b"\n", limit, _parse_lines)),
-        Framing("json", _json_encoder, lambda limit: _DelimitedDecoder(b"\n", limit, _parse_json)),
-        Framing("nul", _nul_encoder, lambda limit: _DelimitedDecoder(b"\0", limit, _parse_texts)),
+        Framing("lines", _lines_encoder, lambda limit: _DelimitedDecoder(b"\n", limit, _parse_lines), _LINES),
+        Framing("json", _json_encoder, lambda limit: _DelimitedDecoder(b"\n", limit, _parse_json), _LINES),
+        Framing("nul", _nul_encoder, lambda limit: _DelimitedDecoder(b"\0", limit, _parse_texts), _NULS),
         Framing(
             "netstring",
             _netstring_encoder,
             lambda limit: _CountedDecoder(CountedStream(netstring_piece, limit)),
+            CountedEnds(end_of_netstring),
         ),
         Framing(
-            "length32", _length32_encoder, lambda limit: _CountedDecoder(CountedStream(length32_piece, limit))
+            "length32",
+            _length32_encoder,
+            lambda limit: _CountedDecoder(CountedStream(length32_piece, limit)),
+            CountedEnds(end_of_length32),
         ),
     )
 }
-"""The framings by the name that the configuration gives them."""
+"""The framings that hold messages alone, by the name that the configuration gives them."""

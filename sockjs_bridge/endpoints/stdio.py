@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable
 from enum import Enum, auto
 
-from sockjs_bridge.endpoints.base import Intake
+from sockjs_bridge.endpoints.base import DeliveryCounts, Intake
 from sockjs_bridge.endpoints.framing import EncodingCounts, Framing
 from sockjs_bridge.endpoints.state_changes import Connected, Disconnected, StateChange
 from sockjs_bridge.endpoints.stdio_streams import Sink, Source
@@ -102,6 +102,18 @@ class StdioEndpoint:
     def describe(self) -> dict[str, str | int]:
         """What an operator wants to know."""
         return {"type": "stdio", "address": self.name, "clients": 1}
+
+    def count_delivery(self) -> DeliveryCounts | None:
+        """Nothing: there is nobody to ask."""
+        return None
+
+    @property
+    def holds(self) -> bool:
+        """There is no other program to come."""
+        return False
+
+    def note_reached(self) -> None:
+        """Nothing is kept here."""
 
     async def start(self) -> None:
         """Watch the output; the input has to wait for the session."""

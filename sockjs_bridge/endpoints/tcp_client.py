@@ -2,15 +2,20 @@
 
 import asyncio
 import socket
-from collections.abc import Callable
 from typing import TYPE_CHECKING, cast
 
+from sockjs_bridge.endpoints.answering import Answering
+from sockjs_bridge.endpoints.envelope import EnvelopeDecoder
 from sockjs_bridge.endpoints.http_guard import Finding, HttpGuard
-from sockjs_bridge.errors import DropReason, FramingError
+from sockjs_bridge.endpoints.tcp_input import TcpInput
+from sockjs_bridge.endpoints.tcp_options import SlowClient
+from sockjs_bridge.endpoints.tcp_output import TcpOutput
+from sockjs_bridge.errors import DropReason
 from sockjs_bridge.tcp_info import is_dead
 
 if TYPE_CHECKING:
-    from sockjs_bridge.endpoints.tcp import TcpListener
+    from sockjs_bridge.endpoints.tcp_acceptor import TcpAcceptor
+    from sockjs_bridge.endpoints.tcp_group import TcpGroup
 
 _GUARD_TEXT = {
     Finding.HTTP: "a client speaks HTTP, as a web page would; closed it",
@@ -20,19 +25,22 @@ _LINGER_AT_MOST = 5
 
 
 class TcpClient(asyncio.Protocol):
-    """A client of a TcpListener. All methods run on the event loop; none is called for each message."""
+    """A client of a TcpAcceptor. All methods run on the event loop; none is called for each message."""
 
-    def __init__(self, listener: "TcpListener") -> None:
-        self._listener = listener
+    def __init__(self, acceptor: "TcpAcceptor") -> None:
+        self._acceptor = acceptor
+        self._options = acceptor.options
         self._loop = asyncio.get_running_loop()
-        self._decoder = listener.options.framing.make_decoder(listener.options.max_message_bytes)
-        self._guard = HttpGuard() if listener.options.reject_http else None
-        self._held: list[str] = []
+        self._guard = HttpGuard() if acceptor.options.reject_http else None
         self._eof_at: float | None = None
+        self._is_leaving = False
+        self._input_waits = False
+        self._abort_reason = DropReason.CLIENT_GONE
         self._transport: asyncio.Transport
+        self._group: TcpGroup
+        self._input: TcpInput
+        self.output: TcpOutput
         self.accepted = False
-        self.write: Callable[[bytes], None]
-        """Deliver encoded messages."""
         self.peer = ""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -40,69 +48,87 @@ class TcpClient(asyncio.Protocol):
         self._transport = cast("asyncio.Transport", transport)
         peer = transport.get_extra_info("peername")
         self.peer = f"{peer[0]}:{peer[1]}" if isinstance(peer, tuple) else "unix"
-        self.write = self._transport.write
-        self.accepted = self._listener.admit(self)
-        if not self.accepted:
+        group = self._acceptor.admit(self)
+        if group is None:
             self._transport.close()
             return
+        self.accepted = True
         if isinstance(peer, tuple):
             self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        self._transport.set_write_buffer_limits(self._listener.options.client_buffer_bytes)
+        self._group = group
+        self.output = TcpOutput(self._transport, group.wording)
+        decoder = self._options.format.make_decoder(self._options.max_message_bytes)
+        answering = Answering(self._loop, self._answer) if isinstance(decoder, EnvelopeDecoder) else None
+        self._input = TcpInput(self, group, decoder, answering)
+        group.join(self)
 
     @property
     def _socket(self) -> socket.socket:
         return cast("socket.socket", self._transport.get_extra_info("socket"))
 
-    @property
-    def buffered_bytes(self) -> int:
-        """Bytes that were delivered and that the kernel has not taken yet."""
-        return self._transport.get_write_buffer_size()
-
     def data_received(self, data: bytes) -> None:
         """Bytes from the program."""
         if self._guard is not None:
             data = self._guarded(self._guard, data)
-        if data and not self._transport.is_closing():
-            self._feed(data)
+        if data and not self._is_closing:
+            self._input.feed(data)
 
     def eof_received(self) -> bool:
         """The program sends no more; answers whether it is served on."""
-        if self._guard is not None:
-            self._feed(self._guard.end())
-            self._guard = None
-            if self._transport.is_closing():
-                return False
-        replaced = self._decoder.invalid_utf8
-        self._take(self._decoder.end())
-        self._report(replaced)
-        if not self.accepted or not self._listener.serves_after_eof:
-            self._listener.stop_delivery(self)
+        if not self.accepted:
             return False
+        if self._guard is not None:
+            self._input.feed(self._guard.end())
+            self._guard = None
+            if self._is_closing:
+                return self.output.has_queue
+        self._input.end()
+        if not self._options.serves_after_eof:
+            self._is_leaving = True
+            self._group.stop_delivery(self)
+            return self.output.has_queue
         self._eof_at = self._loop.time()
-        self._listener.watch_half_closed(self)
+        self._group.watch_half_closed(self)
         return True
 
     def connection_lost(self, error: Exception | None) -> None:
         """The connection is gone. What the queue has not taken yet stays until there is room."""
         if self.accepted:
-            self._listener.dismiss(self, error)
+            self._input.stop_answering()
+            self._group.dismiss(self, error, self._abort_reason)
 
     def pause_writing(self) -> None:
-        """The program does not read fast enough."""
-        self._listener.note_slow(self)
+        """The kernel does not take everything at once."""
+        self.output.pause(self._group.burst)
+        self._group.note_pace()
+        self._judge(was_over=False)
 
     def resume_writing(self) -> None:
-        """The program has caught up."""
-        self._listener.note_caught_up(self)
+        """The kernel has taken all that it was given."""
+        self.output.resume()
+        self._group.note_pace()
+        if not self.output.is_behind and self._is_leaving:
+            self._transport.close()
+        self.note_progress()
+
+    def send(self, data: bytes, messages: int, *, is_replay: bool = False) -> None:
+        """Send a burst of whole messages, or events and answers (`messages` is 0); it waits where it has to."""
+        was_over = self._is_over
+        self.output.send(data, messages, is_replay=is_replay)
+        if self.output.is_behind:
+            self._judge(was_over=was_over)
+
+    def note_progress(self) -> None:
+        """The program has read something; or the server must be read again, though this one is a bit behind."""
+        if self.output.live_unsent_bytes <= self._options.client_buffer_bytes // 4:
+            self._group.note_caught_up(self)
+            if self._input_waits:
+                self._input_waits = False
+                self.resume_reading()
 
     def offer_held(self) -> bool:
         """Offer again what the queue had no room for; True when all of it was taken."""
-        taken = self._listener.intake.offer(self._held)
-        self._held = self._held[taken:]
-        if self._held:
-            return False
-        self._resume_reading()
-        return True
+        return self._input.offer_held()
 
     def stop_input(self) -> int:
         """Take nothing more of this program: its input is read and forgotten from now on.
@@ -110,79 +136,86 @@ class TcpClient(asyncio.Protocol):
         Unread bytes would turn the close of the socket into a reset, which destroys what the program
         has not read yet. Returns how many messages were held back and are given up now.
         """
-        given_up, self._held = len(self._held), []
-        self._resume_reading()
-        return given_up
+        self._input_waits = False
+        return self._input.stop()
+
+    def pause_reading(self) -> None:
+        """Let what the program writes wait in the kernel."""
+        self._transport.pause_reading()
+
+    def resume_reading(self) -> None:
+        """Read on, unless something else is waited for."""
+        if self._eof_at is None and not (self._is_closing or self._input_waits or self._input.is_holding):
+            self._transport.resume_reading()
 
     def close(self) -> None:
         """Close once everything delivered has been sent."""
-        self._listener.stop_delivery(self)
-        self._transport.close()
+        self._is_leaving = True
+        self._group.stop_delivery(self)
+        if self.output.has_queue:
+            self._transport.pause_reading()
+        else:
+            self._transport.close()
 
-    def abort(self) -> None:
-        """Close at once."""
-        self._listener.stop_delivery(self)
+    def abort(self, reason: DropReason = DropReason.CLIENT_GONE) -> None:
+        """Close at once; what was not delivered yet counts as dropped for `reason`."""
+        self._abort_reason = reason
+        self._group.stop_delivery(self)
         self._transport.abort()
 
     def half_closed_is_over(self, now: float, last_output: float) -> bool:
         """Whether a program that sends no more has been served for long enough, or is gone."""
         if self._eof_at is None or is_dead(self._socket):
             return True
-        if not self._listener.lingers:
+        if not self._options.lingers:
             return False
-        linger = self._listener.options.eof_linger
+        linger = self._options.eof_linger
         return (
             now >= max(last_output, self._eof_at) + linger or now >= self._eof_at + linger * _LINGER_AT_MOST
         )
+
+    @property
+    def _is_closing(self) -> bool:
+        return self._is_leaving or self._transport.is_closing()
+
+    @property
+    def _is_over(self) -> bool:
+        return self.output.live_unsent_bytes > self._options.client_buffer_bytes
+
+    def _judge(self, *, was_over: bool) -> None:
+        """More waits than before: do what `slow_client` says where it is more than `client_buffer`."""
+        match self._options.slow_client:
+            case SlowClient.PAUSE:
+                if self._is_over:
+                    self._hold_up()
+            case SlowClient.DROP_OLDEST:
+                if self._is_over:
+                    dropped = self.output.drop_oldest(self._options.client_buffer_bytes)
+                    if any(dropped):
+                        self._group.note_dropped(self, *dropped)
+            case SlowClient.DISCONNECT:
+                # Even a client that reads can not take a burst of more than client_buffer at once.
+                if was_over and not self._transport.is_closing():
+                    self._group.cut(self, "a client fell behind by client_buffer; closed it")
+
+    def _hold_up(self) -> None:
+        if self._input.answers and not self._input_waits:
+            # Whoever does not read the answers is not read: else they would fill the memory.
+            self._input_waits = True
+            self._transport.pause_reading()
+        if self._options.sends:
+            self._group.note_slow(self)
+
+    def _answer(self, lines: bytes) -> None:
+        if not self._is_closing:
+            self._group.note_output()
+            self.send(lines, 0)
 
     def _guarded(self, guard: HttpGuard, data: bytes) -> bytes:
         finding, released = guard.feed(data)
         if finding is Finding.PROGRAM:
             self._guard = None
         elif finding is not Finding.UNDECIDED:
-            self._listener.log.repeated(_GUARD_TEXT[finding], client=self.peer)
+            self._group.log.repeated(_GUARD_TEXT[finding], client=self.peer)
             self.abort()
         return released
-
-    def _feed(self, data: bytes) -> None:
-        replaced = self._decoder.invalid_utf8
-        try:
-            messages = self._decoder.feed(data)
-        except FramingError:
-            messages = []  # the decoder keeps the error, also when messages come before it
-        if messages:
-            self._take(messages)
-        if self._decoder.dropped or self._decoder.invalid_utf8 > replaced:
-            self._report(replaced)
-        if self._decoder.error is not None:
-            self._listener.count_dropped(DropReason.INVALID, 1)
-            self._listener.log.warning(
-                f"a client broke the framing: {self._decoder.error}; closed it", client=self.peer
-            )
-            self.close()
-
-    def _take(self, messages: list[str]) -> None:
-        if not messages:
-            return
-        if self._listener.discards_input:
-            self._listener.note_discarded(messages)
-            return
-        taken = self._listener.intake.offer(messages) if not self._held else 0
-        if taken == len(messages):
-            return
-        if not self._held:
-            self._transport.pause_reading()
-            self._listener.wait_for_room(self)
-        self._held += messages[taken:]
-
-    def _resume_reading(self) -> None:
-        if not self._transport.is_closing() and self._eof_at is None:
-            self._transport.resume_reading()
-
-    def _report(self, replaced_before: int) -> None:
-        """Tell the listener what was wrong with the bytes that have just been decoded."""
-        for dropped in self._decoder.dropped:
-            self._listener.report_dropped(self, dropped)
-        self._decoder.dropped.clear()
-        if self._decoder.invalid_utf8 > replaced_before:
-            self._listener.note_invalid_utf8(self, self._decoder.invalid_utf8 - replaced_before)

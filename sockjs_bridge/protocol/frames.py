@@ -38,7 +38,7 @@ class MessageFrame:
 
 @dataclass(frozen=True, slots=True)
 class CloseFrame:
-    """`c[code,"reason"]`: the server has ended the session."""
+    """`c[code,"reason"]`: the server has ended the session. Of the reason, 1000 characters are kept."""
 
     code: int
     reason: str
@@ -48,6 +48,8 @@ Frame = OpenFrame | HeartbeatFrame | MessageFrame | CloseFrame
 
 _WHITE_SPACE = b" \t\r\n"
 _CLOSE_CODE = re.compile(r"c\s*\[\s*(\d{1,9})(?!\d)")
+_LARGEST_CLOSE_CODE = 2**53
+_LONGEST_REASON = 1000
 _OUTSIDE_STRINGS = re.compile(r'("[^"\\]*(?:\\.[^"\\]*)*")|\s+', re.DOTALL)
 _SPACES = (" ", "\n", "\r", "\t")
 _AFTER_ELEMENT = (",", "]")
@@ -200,13 +202,21 @@ def _decode_close(payload: bytes) -> CloseFrame:
     try:
         match json.loads(text[1:]):
             case [int(code), str(reason), *_] if not isinstance(code, bool):
-                return CloseFrame(code, reason)
+                return _close_frame(code, reason)
     except (ValueError, RecursionError):
         pass  # tornado and Spring do not escape quotes in the reason
     found = _CLOSE_CODE.match(text)
     if not found:
         raise FrameError("its close code cannot be read")
-    return CloseFrame(int(found[1]), _reason(text[found.end() :]))
+    return _close_frame(int(found[1]), _reason(text[found.end() :]))
+
+
+def _close_frame(code: int, reason: str) -> CloseFrame:
+    # Both go into logs, events and the status document, which hold neither endless text nor lone surrogates.
+    if abs(code) > _LARGEST_CLOSE_CODE:
+        raise FrameError("its close code is out of all bounds")
+    shown = reason[:_LONGEST_REASON].encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return CloseFrame(code, shown)
 
 
 def _reason(rest: str) -> str:

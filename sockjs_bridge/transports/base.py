@@ -57,8 +57,8 @@ class Receiver(Protocol):
     def receive_ping(self) -> None:
         """The server sent a PING, and it has been answered."""
 
-    def receive_pong(self) -> None:
-        """The server answered a PING of ours, or another question whether it is there."""
+    def receive_pong(self, payload: bytes = b"") -> None:
+        """The server answered a PING of ours, with this payload, or another question whether it is there."""
 
     def receive_send_result(self, result: SendResult) -> None:
         """A `send` over HTTP has ended. `can_send` is true again if it went well; else the end follows."""
@@ -100,8 +100,8 @@ class Transport(Protocol):
     def send(self, batch: list[str]) -> None:
         """Write messages. Only while `can_send`."""
 
-    def send_ping(self) -> None:
-        """Ask the server for a sign of life."""
+    def send_ping(self, number: int) -> None:
+        """Ask the server for a sign of life. The answer to a PING brings its `number` back, in decimal digits."""
 
     def pause_reading(self) -> None:
         """Stop reading; what was read already may still be reported."""

@@ -142,10 +142,10 @@ class WebSocketTransport:
             for message in batch:
                 self._ws.send(WSMsgType.TEXT, self._utf8(message))
 
-    def send_ping(self) -> None:
-        """Send a PING without content."""
+    def send_ping(self, number: int) -> None:
+        """Send a PING that holds the number."""
         if not self._is_ending:
-            self._ws.send_ping()
+            self._ws.send_ping(b"%d" % number)
 
     def pause_reading(self) -> None:
         """Stop reading from the socket."""
@@ -358,7 +358,7 @@ class _Listener(picows.WSListener):
                 self._owed_pong = payload
             self._receiver.receive_ping()
         elif kind is WSMsgType.PONG:
-            self._receiver.receive_pong()
+            self._receiver.receive_pong(payload)
         elif kind is WSMsgType.CLOSE:
             self._receive_close(transport, frame)
         elif kind is WSMsgType.CONTINUATION and self._fragments is None:

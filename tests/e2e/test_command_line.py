@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 import sockjs_bridge
+from sockjs_bridge.cli import main
 from tests.bridge_process import (
     BridgeStarter,
     HandshakeServer,
@@ -52,6 +53,19 @@ def test_help_has_examples_that_can_be_copied(tmp_path: Path) -> None:
     # The smallest file that the help shows is one that works.
     shown = done.stdout.partition("the smallest bridge.toml:\n")[2].partition("\n\n")[0]
     assert run_command("check", "--config", write(tmp_path, shown), folder=tmp_path).returncode == 0
+
+
+def test_the_help_of_every_command_has_an_example(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["--help"])
+    listed = capsys.readouterr().out.partition("COMMAND\n")[2].partition("\n\n")[0]
+    commands = re.findall(r"^    ([a-z]+) ", listed, re.MULTILINE)
+    assert len(commands) == 11
+    for command in commands:
+        with pytest.raises(SystemExit):
+            main([command, "--help"])
+        examples = capsys.readouterr().out.partition("\n\n")[2]
+        assert re.search(rf"^  .*sockjs-bridge {command}", examples, re.MULTILINE), command
 
 
 def test_without_any_configuration_it_shows_the_smallest_one(tmp_path: Path) -> None:
@@ -205,7 +219,6 @@ def test_all_ports_that_are_taken_are_told_at_once(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("line", "key"),
     [
-        ('[sessions.chat.queue]\nspool = "chat.db"', "sessions.chat.queue.spool"),
         ('mode = "dedicated"', "sessions.chat.tcp[0].mode"),
         ('[defaults]\nproxy = "env"', "defaults.proxy"),
     ],

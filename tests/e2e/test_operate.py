@@ -1,14 +1,25 @@
 """The commands that talk to a running bridge, and the page in a real browser."""
 
 import json
+import os
 import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.bridge_process import BridgeProcess, BridgeStarter, LineClient, run_command, wait_until
+from tests.bridge_process import (
+    BridgeProcess,
+    BridgeStarter,
+    LineClient,
+    clean_environment,
+    run_command,
+    wait_until,
+)
 from tests.browser import browser
+from tests.on_terminal import OnTerminal
 from tests.real_servers import RealServer
 
 PHONE_WIDTH = 390
@@ -51,6 +62,38 @@ def test_status_is_a_table_or_json(bridge: BridgeProcess, tmp_path: Path) -> Non
     assert heading.index("STATE") == chat.index("open")
     document = run_command("status", "--json", "--admin", admin(bridge), folder=tmp_path)
     assert [session["name"] for session in json.loads(document.stdout)["sessions"]] == ["chat", "away"]
+
+
+def test_watching_fits_the_terminal_and_outlasts_the_bridge(bridge: BridgeProcess) -> None:
+    with OnTerminal("status", "--watch", "--admin", admin(bridge)) as terminal:
+        terminal.resize(40, 3)
+        terminal.read_until("SESSION")
+        terminal.forget()
+        terminal.read_until("\x1b\\[H\x1b\\[2J[^\x1b]*\x1b")
+        drawn = terminal.screen.partition("\x1b[H\x1b[2J")[2].partition("\x1b")[0].splitlines()
+        assert [line[:7] for line in drawn] == ["SESSION", "and 2 m"]
+        assert len(drawn[0]) == 40
+        bridge.stop()
+        terminal.read_until("no answer at")
+        terminal.type("\x03")
+        assert terminal.wait() == 0
+
+
+def test_whoever_reads_the_output_may_leave(bridge: BridgeProcess, tmp_path: Path) -> None:
+    """Such as `head`: it is no failure, and there is no traceback."""
+    for command in (["status", "--admin", admin(bridge)], ["schema"]):
+        reader, writer = os.pipe()
+        os.close(reader)
+        done = subprocess.run(
+            [sys.executable, "-m", "sockjs_bridge", *command],
+            stdout=writer,
+            stderr=subprocess.PIPE,
+            env=clean_environment(),
+            cwd=tmp_path,
+            check=False,
+        )
+        os.close(writer)
+        assert (done.returncode, done.stderr) == (0, b"")
 
 
 def test_reconnect(bridge: BridgeProcess, tmp_path: Path) -> None:
@@ -127,6 +170,59 @@ def test_the_page_is_live_and_fits_a_phone(bridge: BridgeProcess) -> None:
         bridge.wait_open(2)
         wait_until(lambda: "Last closereload" in card(), "the close on the page")
         assert window.run("return document.activeElement.getAttribute('aria-label')") == "Reconnect chat"
+
+
+def test_the_page_goes_on_after_its_sessions_have_changed(
+    server: RealServer, bridge: BridgeProcess, tmp_path: Path
+) -> None:
+    with browser() as window:
+        window.open(f"http://{admin(bridge)}/")
+        next(tmp_path.glob("*.toml")).write_text(
+            config(server, f'[sessions.more]\nurl = "{server.url("/echo")}"')
+        )
+        bridge.send_signal(signal.SIGHUP)
+        wait_until(lambda: window.run("return document.getElementById('name-more') !== null"), "the new card")
+        window.run("document.querySelector('[data-reconnect=chat]').click()")
+        bridge.wait_open(2)
+
+
+def test_the_page_tells_of_a_refusal_until_the_next_try(server: RealServer, bridge: BridgeProcess) -> None:
+    with browser() as window:
+        window.open(f"http://{admin(bridge)}/")
+
+        def click() -> None:
+            window.run("document.querySelector('[data-reconnect]').click()")
+
+        def text(element: str) -> str:
+            return str(window.run(f"return document.getElementById('{element}').textContent"))
+
+        # A session that has gone from the configuration, on a page that does not know it yet.
+        window.run("document.querySelector('[data-reconnect=chat]').dataset.reconnect = 'gone'")
+        click()
+        refusal = "Reconnecting gone was refused: "
+        wait_until(lambda: text("answer").startswith(refusal), "the refusal")
+        summary = text("summary")
+        wait_until(lambda: text("summary") != summary, "the next event")
+        assert text("answer").startswith(refusal)
+        click()
+        wait_until(lambda: text("answer") == "", "the refusal is over")
+
+
+def test_the_page_comes_back_after_an_error_of_a_proxy(bridge: BridgeProcess) -> None:
+    """A browser gives an EventSource up for good that was answered by another status than 200."""
+    with browser() as window:
+        # The page from the bridge, the events from something that is no bridge.
+        window.devtools("Page.enable")
+        window.devtools(
+            "Page.addScriptToEvaluateOnNewDocument",
+            source="const real = EventSource; let asked = 0;"
+            "window.EventSource = class extends real {"
+            "constructor(url) { super(asked++ ? url : '/nowhere'); } };",
+        )
+        window.open(f"http://{admin(bridge)}/")
+        wait_until(
+            lambda: window.run("return document.getElementById('live').textContent") == "Live.", "live"
+        )
 
 
 def test_everything_on_the_page_has_an_accessible_name(bridge: BridgeProcess) -> None:

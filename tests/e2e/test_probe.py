@@ -25,6 +25,7 @@ from tests.scripted import Peer, scripted
 LONG_ENOUGH = 40.0
 DEFAULTS = ["websocket", "xhr-streaming", "xhr-polling"]
 FORBIDDEN = b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+NOT_ALLOWED = FORBIDDEN.replace(b"403 Forbidden", b"405 Method Not Allowed")
 Shared = Callable[[str], RealServer]
 
 
@@ -241,6 +242,13 @@ def test_a_url_without_an_endpoint_is_exit_code_69_and_told_why(server: RealServ
     assert done.stdout.count("404 Not Found") == 1 + len(TRANSPORTS)
     assert "there is no SockJS endpoint at this URL" in done.stdout
     assert configuration(done.stdout) == ""
+
+
+def test_a_server_that_takes_no_post_has_no_endpoint_either() -> None:
+    with HandshakeServer(lambda _, sock: sock.sendall(NOT_ALLOWED)) as server:
+        done = probe(f"http://127.0.0.1:{server.port}/echo", "--transport", "xhr-streaming")
+    assert done.returncode == 69
+    assert "there is no SockJS endpoint at this URL" in done.stdout
 
 
 def test_a_server_that_cannot_be_reached_is_asked_once() -> None:

@@ -122,7 +122,7 @@ async def test_leftovers_of_frames_do_no_harm(tmp_path: Path, caplog: pytest.Log
         assert len(played.session_ids) == 1
         assert bridge.chat.hub.stats.frames_dropped == 1
         assert events(caplog, "left out a frame")
-        assert bridge.listener().counts.surrogates_replaced == 1
+        assert bridge.listener().counts.encoding.surrogates_replaced == 1
 
 
 @pytest.mark.parametrize("encoding", ["gzip", "deflate"])

@@ -78,7 +78,7 @@ async def test_rule_w_nothing_is_sent_before_the_open_frame(tmp_path: Path, tran
     ):
         program = await bridge.client()
         await program.send(b"early\n")
-        await until(lambda: bridge.chat.hub.outbox.messages == 1 and backend.requests)
+        await until(lambda: bridge.chat.hub.queue.messages == 1 and backend.requests)
         assert not [request for request in backend.requests if request.name in SENDS]
         may_open.set()
         await until(lambda: backend.sent)
@@ -106,7 +106,7 @@ async def test_rule_w_one_send_at_a_time_and_what_comes_meanwhile_goes_out_toget
         await backend.until_requested("jsonp_send" if transport == "jsonp-polling" else "xhr_send")
         for line in (b"two\n", b"three\n", b"four\n"):
             await program.send(line)
-        await until(lambda: bridge.chat.hub.outbox.messages == 3)
+        await until(lambda: bridge.chat.hub.queue.messages == 3)
         may_answer.set()
         await until(lambda: len(backend.sent) == 2)
         assert backend.sent == [["one"], ["two", "three", "four"]]

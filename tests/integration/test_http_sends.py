@@ -24,7 +24,7 @@ def sum_up(bridge: Running) -> None:
     """The law: accepted = written + queued + dropped."""
     stats: SessionStats = bridge.chat.hub.stats
     ours = sum(count for reason, count in bridge.dropped.items() if reason != "no_consumer")
-    queued = bridge.chat.hub.outbox.messages + stats.messages_in_flight
+    queued = bridge.chat.hub.queue.messages + stats.messages_in_flight
     assert stats.messages_accepted == stats.messages_sent + queued + ours
     assert stats.messages_in_doubt <= stats.messages_sent
 
@@ -121,7 +121,7 @@ async def test_what_was_refused_goes_out_in_the_next_session_in_order_and_once(
         await until(lambda: bridge.chat.hub.stats.messages_in_flight == 1)
         for number in range(2, 6):
             await program.send(b"%d\n" % number)
-        await until(lambda: bridge.chat.hub.outbox.messages == 4)
+        await until(lambda: bridge.chat.hub.queue.messages == 4)
         may_answer.set()
         await until(lambda: sum(map(len, backend.sent)) == 6)
         assert [message for batch in backend.sent for message in batch] == list("012345")
@@ -158,7 +158,7 @@ async def test_one_message_that_the_server_never_takes_is_set_aside(
         await program.send(b"0\n")
         await until(lambda: bridge.chat.hub.stats.messages_in_flight == 1)
         await program.send(b"1\n2\npoison\n4\n5\n")
-        await until(lambda: bridge.chat.hub.outbox.messages == 5)
+        await until(lambda: bridge.chat.hub.queue.messages == 5)
         may_answer.set()
         await until(lambda: sum(map(len, backend.sent)) == 5)
         assert backend.sent[0] == ["0"]

@@ -26,7 +26,7 @@ async def test_a_stop_sends_what_waits_behind_a_request(tmp_path: Path, transpor
             await program.send(b"1\n")
             await until(lambda: bridge.chat.hub.stats.messages_in_flight == 1)
             await program.send(b"2\n3\n")
-            await until(lambda: bridge.chat.hub.outbox.messages == 2)
+            await until(lambda: bridge.chat.hub.queue.messages == 2)
             bridge.daemon.stop()
             may_answer.set()
         assert backend.sent == [["1"], ["2", "3"]]
@@ -50,7 +50,7 @@ async def test_a_stop_does_not_wait_for_ever_and_counts_what_it_leaves(
             await program.send(b"1\n")
             await until(lambda: bridge.chat.hub.stats.messages_in_flight == 1)
             await program.send(b"2\n3\n")
-            await until(lambda: bridge.chat.hub.outbox.messages == 2)
+            await until(lambda: bridge.chat.hub.queue.messages == 2)
         stats = bridge.chat.hub.stats
         assert (stats.messages_sent, stats.messages_in_doubt, stats.messages_in_flight) == (1, 1, 0)
         assert bridge.dropped == {"stopped": 2}

@@ -50,7 +50,7 @@ async def test_binary_garbage_is_replaced_counted_and_hurts_nobody(
         await garbage.send(bytes(range(128, 256)) + b"\0\x01\n")
         await fine.send(b"fine\n")
         assert await fine.lines(2) == ["\ufffd" * 128 + "\0\x01", "fine"]
-        assert bridge.listener().invalid_utf8 == 1
+        assert bridge.listener().counts.invalid_utf8 == 1
         assert events(caplog, "invalid UTF-8")
 
 
@@ -188,7 +188,7 @@ async def test_direction_from_server_discards_input_and_does_not_mind_eof(tmp_pa
         reading, writing = await bridge.client(0), await bridge.client(1)
         await reading.send(b"not wanted\n")
         reading.writer.write_eof()
-        await until(lambda: bridge.listener().discarded == 1)
+        await until(lambda: bridge.listener().counts.discarded == 1)
         await asyncio.sleep(0.1)  # far beyond its linger, which is not for this direction
         await writing.send(b"wanted\n")
         assert await reading.line() == "wanted"
@@ -199,7 +199,7 @@ async def test_a_reader_that_died_behind_its_eof_is_found(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The loop never reports the death of a half-closed peer: the kernel's state of the connection does."""
-    monkeypatch.setattr("sockjs_bridge.endpoints.tcp._SWEEP_SECONDS", 0.02)
+    monkeypatch.setattr("sockjs_bridge.endpoints.tcp_group._SWEEP_SECONDS", 0.02)
     listener = 'direction = "from-server"'
     async with (
         scripted(echo) as server,
@@ -320,7 +320,7 @@ async def test_full_queue_stops_reading_and_loses_nothing(tmp_path: Path) -> Non
         one, other = await bridge.client(), await bridge.client()
         await one.send("".join(f"one {number}\n" for number in range(1000)).encode())
         await other.send("".join(f"other {number}\n" for number in range(1000)).encode())
-        await until(lambda: bridge.chat.hub.outbox.messages == 10)
+        await until(lambda: bridge.chat.hub.queue.messages == 10)
         assert not received
         may_open.set()
         await until(lambda: len(received) == 2000)
@@ -396,7 +396,7 @@ async def test_slow_server_stops_the_writers_and_loses_nothing(tmp_path: Path) -
         await bridge.opened()
         program = await bridge.client()
         writing = asyncio.create_task(program.send("".join(f"{line}\n" for line in lines).encode()))
-        outbox = bridge.chat.hub.outbox
+        outbox = bridge.chat.hub.queue
         await until(lambda: outbox.size_bytes > 900_000)
         assert outbox.size_bytes <= 1 << 20
         assert not received

@@ -1,16 +1,17 @@
 """Reload on a running daemon: who keeps what, and that it is all or nothing."""
 
 import asyncio
+import errno
 import signal
 import socket
 import stat
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 
 import pytest
 import zmq
 
-from sockjs_bridge.errors import ConfigError
+from sockjs_bridge.errors import BridgeError, Cause, ConfigError
 from tests.in_process import Running, events, log_everything, running, until
 from tests.real_servers import RealServer
 
@@ -76,7 +77,14 @@ async def test_a_changed_upstream_keeps_the_programs_and_what_they_sent(
             await program.send(b"%d\n" % number)
             await asyncio.sleep(0.001)
         assert await change == ["session chat: connects anew (headers changed)"]
-        assert await program.lines(200) == [str(number) for number in range(200)]
+        await program.send(b"end\n")
+        echoed: list[int] = []
+        while (line := await program.line()) != "end":
+            echoed.append(int(line))
+        # What it had read when it was left, this server does not answer any more.
+        assert echoed == sorted(set(echoed))
+        stats = bridge.chat.hub.stats
+        assert (stats.messages_sent, dict(stats.dropped)) == (201, {})
         assert bridge.chat.supervisor.epoch == 2
         assert dict(bridge.chat.hub.stats.closes) == {"reload": 1}
         assert bridge.listener().clients == 1
@@ -147,6 +155,20 @@ async def test_a_unix_socket_gets_its_new_mode(server: RealServer, tmp_path: Pat
         assert stat.S_IMODE(path.stat().st_mode) == 0o600
         await reload(bridge, plain.replace(f'{path}"', f'{path}"\nsocket_mode = "0660"'))
         assert stat.S_IMODE(path.stat().st_mode) == 0o660
+
+
+async def test_a_changed_listener_makes_the_file_anew_that_somebody_has_removed(
+    server: RealServer, tmp_path: Path
+) -> None:
+    path = tmp_path / "s"
+    plain = chat(server).replace("127.0.0.1:0", f"unix:{path}")
+    async with running(plain, tmp_path) as bridge:
+        path.unlink()
+        await reload(bridge, plain.replace(f'{path}"', f'{path}"\nmax_clients = 5'))
+        reader, writer = await asyncio.open_unix_connection(path)
+        writer.write(b"hello\n")
+        assert await reader.readline() == b"hello\n"
+        writer.close()
 
 
 async def test_several_listeners_of_port_0_stay_several(server: RealServer, tmp_path: Path) -> None:
@@ -237,12 +259,88 @@ async def test_what_cannot_be_used_changes_nothing(
             assert await reload(bridge, chat(server)) == []
 
 
+async def test_a_key_that_cannot_be_read_changes_nothing(server: RealServer, tmp_path: Path) -> None:
+    port = free_port()
+    plain = chat(server, more=f'[[sessions.chat.zmq]]\ntype = "pull"\nendpoint = "tcp://127.0.0.1:{port}"\n')
+    curve = f'curve = {{ secret_key_file = "{tmp_path}/none", allow = ["{"a" * 40}"] }}\n'
+    async with running(plain, tmp_path) as bridge:
+        await bridge.opened()
+        with pytest.raises(ConfigError) as caught:
+            await reload(bridge, plain.replace('"websocket"', '"websocket", "xhr-polling"') + curve)
+        where = "sessions.chat.zmq[0].curve.secret_key_file"
+        assert str(caught.value) == f"{where}: {tmp_path}/none: no such file or directory"
+        assert (bridge.chat.supervisor.epoch, len(bridge.chat.endpoints)) == (1, 2)
+
+
+async def test_sockets_that_cannot_be_taken_over_change_nothing(
+    server: RealServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def give_none() -> list[socket.socket]:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    async with running(chat(server), tmp_path) as bridge:
+        await bridge.opened()
+        program = await bridge.client()
+        monkeypatch.setattr(bridge.listener(), "give_sockets", give_none)
+        with pytest.raises(ConfigError, match=r"sessions\.chat\.tcp\[0\]\.listen: .*Too many open files"):
+            await reload(bridge, chat(server, session='headers = { A = "b" }', listener="max_clients = 5"))
+        await program.send(b"as before\n")
+        assert await program.line() == "as before"
+        assert bridge.chat.supervisor.epoch == 1
+
+
+async def test_a_session_that_has_failed_tries_again(server: RealServer, tmp_path: Path) -> None:
+    port = free_port()
+    away = f'[sessions.away]\nurl = "http://127.0.0.1:{port}/x"\nreconnect = {{ max_attempts = 1 }}'
+    async with running(chat(server, more=away), tmp_path) as bridge:
+        await until(lambda: bridge.daemon.bridges["away"].supervisor.has_given_up)
+        assert await bridge.daemon.reload() == ["session away: had failed, tries again"]
+        await until(lambda: sum(bridge.daemon.bridges["away"].hub.stats.connects.values()) == 2)
+
+
+async def test_sessions_are_handed_over_together(
+    server: RealServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One server that does not answer would make the next session wait, and a stop for all of them."""
+    text = chat(server, more=f'[sessions.more]\nurl = "{server.url("/echo")}"')
+    async with running(text, tmp_path) as bridge:
+        both = asyncio.Barrier(2)
+
+        def meet_first(really: Callable[[Cause], Awaitable[None]]) -> Callable[[Cause], Awaitable[None]]:
+            async def hand_over(cause: Cause) -> None:
+                await both.wait()
+                await really(cause)
+
+            return hand_over
+
+        for each in bridge.daemon.bridges.values():
+            monkeypatch.setattr(each.supervisor, "hand_over", meet_first(each.supervisor.hand_over))
+        lines = await reload(
+            bridge, text.replace("[sessions.chat]", "[defaults]\nbatch_bytes = 1\n[sessions.chat]")
+        )
+        assert len(lines) == 2
+
+
+async def test_whoever_asks_during_a_stop_is_told_so_at_once(
+    server: RealServer, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    log_everything(caplog)
+    async with running(chat(server), tmp_path) as bridge:
+        await bridge.opened()
+        bridge.daemon.stop()
+        with pytest.raises(BridgeError, match="is stopping") as caught:
+            await bridge.daemon.reload()
+        assert not isinstance(caught.value, ConfigError)
+        assert not events(caplog, "stopped")
+        assert not events(caplog, "reload failed")
+
+
 async def test_the_bounds_of_the_queue_hold_at_once(server: RealServer, tmp_path: Path) -> None:
     async with running(chat(server), tmp_path) as bridge:
         await bridge.opened()
         await reload(bridge, chat(server, session="queue.max_messages = 2"))
         assert bridge.chat.supervisor.epoch == 1
-        assert bridge.chat.hub.outbox.offer(["a", "b", "c"], 0.0) == 2
+        assert bridge.chat.hub.queue.offer(["a", "b", "c"], 0.0) == 2
 
 
 async def test_sighup_reloads(server: RealServer, tmp_path: Path) -> None:

@@ -201,7 +201,7 @@ async def test_escapes_and_surrogates_both_ways(tmp_path: Path) -> None:
         await program.send("\u200c\x7f😀\n".encode())
         assert await program.line() == "A😀\ufffd"
         assert texts == ['["\\u200c\\u007f😀"]'.encode()]
-        assert bridge.listener().counts.surrogates_replaced == 1
+        assert bridge.listener().counts.encoding.surrogates_replaced == 1
 
 
 async def test_local_clients_stay_and_what_they_send_meanwhile_goes_out_in_order(

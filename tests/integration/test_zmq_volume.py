@@ -125,7 +125,7 @@ async def hold_back(tmp_path: Path, remote: Remote, *, opens: bool) -> None:
             sent = (await pusher.ask("send_numbers", count=total, padding=1000, patience_ms=500))["sent"]
             assert 100 < sent < total
             assert other(bridge).is_holding_back
-            assert bridge.chat.hub.outbox.messages == 100
+            assert bridge.chat.hub.queue.messages == 100
             assert not remote.received
             remote.may_open.set()
             remote.may_read.set()
@@ -166,7 +166,7 @@ async def test_what_waits_outlives_the_session(tmp_path: Path) -> None:
         remote.peers[0].close()
         await until(lambda: not bridge.chat.supervisor.is_open)
         await pusher.ask("send_numbers", count=1000, start=1000)
-        await until(lambda: bridge.chat.hub.outbox.messages == 1000)
+        await until(lambda: bridge.chat.hub.queue.messages == 1000)
         assert len(remote.received) == 1000
         remote.may_open.set()
         await asyncio.wait_for(until(lambda: len(remote.received) == 2000), 30)

@@ -3,7 +3,8 @@
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from sockjs_bridge.bridge.outbox import Outbox
+from sockjs_bridge.bridge.batch import Burst, part_of
+from sockjs_bridge.bridge.outbox import Outbox, QueueLimits
 from tests.property import wire
 
 MESSAGES = st.lists(wire.ANY_TEXT, max_size=5)
@@ -18,14 +19,14 @@ class OutboxMachine(RuleBasedStateMachine):
 
     @initialize(max_messages=st.integers(0, 12), max_bytes=st.integers(0, 60))
     def begin(self, max_messages: int, max_bytes: int) -> None:
-        self.outbox = Outbox(max_messages, max_bytes)
+        self.outbox = Outbox(QueueLimits(max_messages, max_bytes))
         self.max_messages = max_messages
         self.max_bytes = max_bytes
         self.now = 0.0
         self.bursts: list[tuple[list[str], float]] = []
         self.accepted: list[str] = []
         self.taken: list[str] = []
-        self.last: tuple[list[str], float] = ([], 0.0)
+        self.last: list[Burst] = []
         self.returned = 0
 
     @property
@@ -58,19 +59,20 @@ class OutboxMachine(RuleBasedStateMachine):
             expected += self.bursts.pop(0)[0]
         assert messages == expected
         self.taken += messages
-        self.last = (messages, batch.accepted_at)
+        self.last = batch.bursts
 
-    @precondition(lambda self: self.last[0])
+    @precondition(lambda self: self.last)
     @rule(whole=st.booleans())
     def put_back(self, whole: bool) -> None:
         """What was taken last, or the end of it, was not sent."""
-        messages, accepted_at = self.last
-        messages = messages if whole else messages[len(messages) // 2 :]
-        self.outbox.put_back(messages, accepted_at)
-        self.bursts.insert(0, (messages, accepted_at))
-        self.returned += len(messages)
-        del self.taken[len(self.taken) - len(messages) :]
-        self.last = ([], 0.0)
+        messages = [message for burst in self.last for message in burst.messages]
+        start = 0 if whole else len(messages) // 2
+        back = part_of(self.last, start, len(messages))
+        self.outbox.put_back(back)
+        self.bursts[:0] = [(burst.messages, burst.accepted_at) for burst in back]
+        self.returned += len(messages) - start
+        del self.taken[len(self.taken) - len(messages) + start :]
+        self.last = []
 
     @invariant()
     def holds_what_it_accepted_and_did_not_hand_out(self) -> None:

@@ -2,7 +2,7 @@
 
 import asyncio
 
-from sockjs_bridge.endpoints.base import Intake
+from sockjs_bridge.endpoints.base import DeliveryCounts, Intake
 from sockjs_bridge.endpoints.state_changes import StateChange
 from sockjs_bridge.endpoints.zeromq.incoming import Incoming
 from sockjs_bridge.endpoints.zeromq.layout import Layout
@@ -40,6 +40,7 @@ class ZmqEndpoint:
         self._opened = opened
         self._intake = intake
         self._log = log.bind(endpoint=self.name)
+        self._unsent = 0
         self.outgoing: Outgoing | None = None
         """The way out, where there is one."""
         self.incoming: Incoming | None = None
@@ -65,7 +66,25 @@ class ZmqEndpoint:
         }
         if self.outgoing:
             known |= {"waiting": self.outgoing.waiting, "handed_over": self.outgoing.handed_over}
-        return known
+        counts = self.count_delivery()
+        return known | counts.described() if counts else known
+
+    def count_delivery(self) -> DeliveryCounts | None:
+        """What became of the messages for programs; what libzmq has taken counts as delivered."""
+        if self.outgoing is None:
+            return None
+        dropped = {DropReason.SLOW_CLIENT: self.outgoing.dropped, DropReason.STOPPED: self._unsent}
+        return DeliveryCounts(
+            self.outgoing.offered, self.outgoing.handed_over, self.outgoing.waiting, dropped
+        )
+
+    @property
+    def holds(self) -> bool:
+        """Messages that wait have a consumer: whoever comes first."""
+        return False
+
+    def note_reached(self) -> None:
+        """Nothing is kept here for whoever comes later."""
 
     @property
     def is_holding_back(self) -> bool:
@@ -137,11 +156,13 @@ class ZmqEndpoint:
             # Polled, because it is only for a drain.
             while self.outgoing.waiting and loop.time() < until:  # noqa: ASYNC110  # as above
                 await asyncio.sleep(_FLUSH_LOOK_SECONDS)
-            unsent = self.outgoing.clear()
-            if unsent:
-                self._intake.count_dropped(DropReason.STOPPED, unsent)
+            self._unsent = self.outgoing.clear()
+            if self._unsent:
+                self._intake.count_dropped(DropReason.STOPPED, self._unsent)
                 self._log.warning(
-                    "no program took these messages until the end", messages=unsent, reason=DropReason.STOPPED
+                    "no program took these messages until the end",
+                    messages=self._unsent,
+                    reason=DropReason.STOPPED,
                 )
         self._opened.close(deadline)
 

@@ -52,8 +52,12 @@ class Outgoing:
         self._is_full = False
         self._drops = not limits.pauses
         self.counts = EncodingCounts()
+        self.offered = 0
+        """Messages that came: taken by libzmq, waiting, dropped, or given up by `clear`."""
         self.handed_over = 0
         """Messages that libzmq has taken."""
+        self.dropped = 0
+        """Messages that were the oldest when too many waited."""
 
     @property
     def waiting(self) -> int:
@@ -67,6 +71,7 @@ class Outgoing:
 
     def deliver(self, messages: list[str], first_seq: int) -> None:
         """Send messages, or keep them until a peer takes them."""
+        self.offered += len(messages)
         epoch = self._layout.epoch
         frames = self._layout.of_messages(encode_each(messages, self.counts), first_seq)
         self._queue.extend([(each, epoch, seq) for seq, each in enumerate(frames, first_seq)])
@@ -140,5 +145,6 @@ class Outgoing:
                 dropped += 1
                 self._gap_end = Place(epoch, seq)
         self._gap += dropped
+        self.dropped += dropped
         if dropped:
             self._report_dropped(dropped)

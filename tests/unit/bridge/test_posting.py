@@ -2,8 +2,9 @@
 
 import pytest
 
+from sockjs_bridge.bridge.batch import Batch
 from sockjs_bridge.bridge.hub import Hub
-from sockjs_bridge.bridge.outbox import Batch, Outbox
+from sockjs_bridge.bridge.outbox import Outbox, QueueLimits
 from sockjs_bridge.bridge.posting import Posting
 from sockjs_bridge.bridge.stats import SessionStats
 from sockjs_bridge.errors import DropReason
@@ -15,25 +16,25 @@ NOW = 100.0
 
 @pytest.fixture
 def hub() -> Hub:
-    return Hub(Outbox(10, 1000), SessionStats(), lambda: NOW, EventLog(lambda: NOW))
+    return Hub(Outbox(QueueLimits(10, 1000)), SessionStats(), lambda: NOW, EventLog(lambda: NOW))
 
 
 @pytest.fixture
 def posting(hub: Hub) -> Posting:
-    return Posting(hub, EventLog(lambda: NOW))
+    return Posting(hub.dispatcher)
 
 
 def begin(hub: Hub, posting: Posting, messages: list[str]) -> Batch:
     assert hub.offer(messages) == len(messages)
-    batch = hub.outbox.take(1000)
+    batch = hub.queue.take(1000)
     posting.begin(batch)
     return batch
 
 
 def waiting(hub: Hub) -> list[list[str]]:
     batches = []
-    while hub.outbox.messages:
-        batches.append(hub.outbox.take(1000).messages)
+    while hub.queue.messages:
+        batches.append(hub.queue.take(1000).messages)
     return batches
 
 
@@ -41,12 +42,12 @@ def assert_adds_up(hub: Hub) -> None:
     """Accepted = written + queued + under way + dropped (delivery.md)."""
     stats = hub.stats
     written_or_dropped = stats.messages_sent + sum(stats.dropped.values())
-    assert stats.messages_accepted == written_or_dropped + hub.outbox.messages + stats.messages_in_flight
+    assert stats.messages_accepted == written_or_dropped + hub.queue.messages + stats.messages_in_flight
 
 
 def test_under_way_a_message_is_neither_written_nor_queued(hub: Hub, posting: Posting) -> None:
     begin(hub, posting, ["a", "b"])
-    assert (hub.stats.messages_in_flight, hub.stats.messages_sent, hub.outbox.messages) == (2, 0, 0)
+    assert (hub.stats.messages_in_flight, hub.stats.messages_sent, hub.queue.messages) == (2, 0, 0)
     assert_adds_up(hub)
 
 

@@ -19,45 +19,17 @@ NOT_YET = {
     "tls.cert": (SESSION + 'tls.cert = "cert.pem"', "sessions.chat.tls.cert", ""),
     "tls.server_name": (SESSION + 'tls.server_name = "h"', "sessions.chat.tls.server_name", ""),
     "tls.verify": (SESSION + "tls.verify = false", "sessions.chat.tls.verify", ""),
-    "queue.max_age": (SESSION + 'queue.max_age = "1s"', "sessions.chat.queue.max_age", ""),
-    "queue.overflow": (
-        SESSION + 'queue.overflow = "reject"',
-        "sessions.chat.queue.overflow",
-        ': "reject" (there is: pause)',
-    ),
-    "queue.resend_in_doubt": (
-        SESSION + "queue.resend_in_doubt = true",
-        "sessions.chat.queue.resend_in_doubt",
-        "",
-    ),
-    "queue.spool": (SESSION + 'queue.spool = "s.db"', "sessions.chat.queue.spool", ""),
-    "queue.spool_max_bytes": (
-        SESSION + "queue.spool_max_bytes = 1",
-        "sessions.chat.queue.spool_max_bytes",
-        "",
-    ),
     "on_connect": (SESSION + 'on_connect = [{ send = "x" }]', "sessions.chat.on_connect", ""),
     "relogin_on": (SESSION + 'relogin_on = [{ match = "x" }]', "sessions.chat.relogin_on", ""),
     "keepalive": (SESSION + 'keepalive = [{ send = "x", every = 1 }]', "sessions.chat.keepalive", ""),
-    "tcp.framing": (
-        LISTENER + 'framing = "envelope"',
-        "sessions.chat.tcp[0].framing",
-        ': "envelope" (there is: lines, json, nul, netstring, length32)',
-    ),
     "tcp.mode": (
         LISTENER + 'mode = "dedicated"',
         "sessions.chat.tcp[0].mode",
         ': "dedicated" (there is: shared)',
     ),
-    "tcp.slow_client": (
-        LISTENER + 'slow_client = "disconnect"',
-        "sessions.chat.tcp[0].slow_client",
-        ': "disconnect" (there is: pause)',
-    ),
-    "tcp.replay": (LISTENER + "replay = 1", "sessions.chat.tcp[0].replay", ""),
     "tcp.allow": (LISTENER + 'allow = ["10.0.0.0/8"]', "sessions.chat.tcp[0].allow", ""),
     "tcp.tls.cert": (LISTENER + 'tls.cert = "c.pem"', "sessions.chat.tcp[0].tls.cert", ""),
-    "in the defaults": (SESSION + '[defaults]\nqueue.spool = "s.db"', "defaults.queue.spool", ""),
+    "in the defaults": (SESSION + '[defaults]\nproxy = "env"', "defaults.proxy", ""),
     "variable": (SESSION + 'headers.A = "${env:A}"', "sessions.chat.headers.A", ": ${...}"),
     "escaped variable": (SESSION + 'headers.A = "$${A}"', "sessions.chat.headers.A", ": ${...}"),
     "variable where it makes no sense": (SESSION + '[log]\nlevel = "${env:A}"', "log.level", ": ${...}"),
@@ -126,14 +98,18 @@ def test_what_this_version_does(problems: Finder) -> None:
         direction = "to-server"
         max_clients = 1
         max_message_size = 1
+        slow_client = "drop-oldest"
         client_buffer = 1
         stall_timeout = 8
+        replay = 100
         on_eof = "close"
         eof_linger = 1
         reject_http = false
         allow_remote = true
         [[sessions.chat.tcp]]
         listen = "unix:/run/chat.sock"
+        framing = "envelope"
+        slow_client = "disconnect"
         socket_mode = "0660"
         """
 
@@ -143,14 +119,14 @@ def test_what_this_version_does(problems: Finder) -> None:
 def test_what_is_wrong_inside_a_missing_feature_is_not_reported(problems: Finder) -> None:
     lines = problems(
         SESSION
-        + 'ping_interval = 0\nqueue.spool = "s.db"\n'
+        + 'relogin_on = [{ mtch = "x" }]\n'
         + 'tcp = [{ listen = "9000", mode = "dedicated" }]\n'
         + 'on_connect = [{ snd = "x" }]\n'
     )
 
     assert [line.split(": ", 1)[1] for line in lines] == [
-        "sessions.chat.queue.spool: not available in this version",
         "sessions.chat.on_connect: not available in this version",
+        "sessions.chat.relogin_on: not available in this version",
         'sessions.chat.tcp[0].mode: not available in this version: "dedicated" (there is: shared)',
     ]
 

@@ -282,15 +282,21 @@ def test_two_sessions_with_one_cookie_file(problems: Finder, paths: tuple[str, s
     (line,) = problems(SESSION + mine + OTHER + theirs)
 
     assert line == (
-        f"bridge.toml: sessions.other.cookie_file: two sessions with one cookie_file, {Path(paths[0]).absolute()}: "
-        "sessions.chat and sessions.other"
+        f"bridge.toml: sessions.other.cookie_file: one file for two uses, {Path(paths[0]).absolute()}: "
+        "sessions.chat.cookie_file and sessions.other.cookie_file"
     )
 
 
 def test_two_sessions_inherit_one_cookie_file(problems: Finder) -> None:
     (line,) = problems('[defaults]\ncookie_file = "/a/jar"\n' + SESSION + OTHER)
 
-    assert line.startswith("bridge.toml: defaults.cookie_file: two sessions with one cookie_file, /a/jar: ")
+    assert line.startswith("bridge.toml: defaults.cookie_file: one file for two uses, /a/jar: ")
+
+
+def test_a_spool_belongs_to_one_session(problems: Finder) -> None:
+    (line,) = problems(SESSION + 'queue.spool = "a"\n' + OTHER + 'cookie_file = "a"\n')
+
+    assert line.endswith("sessions.chat.queue.spool and sessions.other.cookie_file")
 
 
 def test_every_session_has_a_cookie_file_of_its_own(problems: Finder) -> None:

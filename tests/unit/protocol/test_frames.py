@@ -115,11 +115,24 @@ def test_section_2_m_is_one_json_message(payload: bytes, message: str) -> None:
         (b'c[3000,""]', 3000, ""),
         (b'c[3000,"a \\"b\\" c"]', 3000, 'a "b" c'),
         (b'c[3000,"more","elements"]', 3000, "more"),
+        (b'c[3000,"a \\ud800 b"]', 3000, "a \ufffd b"),
+        (b'c[3000,"\\ud83d\\ude00"]', 3000, "\U0001f600"),
     ],
     ids=repr,
 )
 def test_section_2_c_tells_code_and_reason(payload: bytes, code: int, reason: str) -> None:
     assert decode_frame(payload) == CloseFrame(code, reason)
+
+
+def test_of_an_endless_reason_the_beginning_is_kept() -> None:
+    """It goes into a line of the log and onto the status page."""
+    assert decode_frame(b'c[3000,"' + b"x" * 100_000 + b'"]') == CloseFrame(3000, "x" * 1000)
+    assert decode_frame(b'c[3000,"' + b'"' * 100_000 + b'"]') == CloseFrame(3000, '"' * 1000)
+
+
+def test_a_close_code_of_thirty_digits_is_none() -> None:
+    with pytest.raises(FrameError):
+        decode_frame(b"c[" + b"9" * 30 + b',"bye"]')
 
 
 # --- section 2, lenient parsing ---------------------------------------------------------------------------

@@ -9,6 +9,7 @@ import pytest
 import zmq
 
 from sockjs_bridge.endpoints.base import Endpoint
+from sockjs_bridge.endpoints.receipts import Receipts
 from sockjs_bridge.endpoints.zeromq.incoming import Incoming
 from sockjs_bridge.endpoints.zeromq.polled import PolledSocket
 from sockjs_bridge.errors import DropReason
@@ -84,7 +85,7 @@ class FakeIntake:
         self.taken: list[str] = []
         self.dropped: Counter[DropReason] = Counter()
 
-    def offer(self, messages: list[str]) -> int:
+    def offer(self, messages: list[str], receipts: Receipts | None = None) -> int:
         taken = messages[: self.room]
         self.taken += taken
         self.room -= len(taken)
