@@ -34,6 +34,10 @@ _READ_BUFFER_BYTES = 128 * 1024
 # Of the kernel. Left to itself it grows to 32 MiB while reading is paused; picows doubles its own buffer until one
 # read takes all of that, and keeps it. So much a round trip is still many times what a session carries.
 _RECEIVE_BUFFER_BYTES = 256 * 1024
+_READS_AT_ONCE = 4
+# picows doubles its buffer whenever a read has filled it, so a read can bring megabytes: not all of it is decoded
+# at once.
+_LONGEST_BURST = 512
 # picows would log what is reported here anyway, with other words.
 _picows_log = logging.getLogger("picows.client")
 _picows_log.setLevel(logging.CRITICAL)
@@ -231,7 +235,9 @@ class _Listener(picows.WSListener):
         "_loop",
         "_max_message_bytes",
         "_owed_pong",
+        "_reads",
         "_receiver",
+        "_took",
         "_ws",
         "outcome",
         "writable",
@@ -255,6 +261,7 @@ class _Listener(picows.WSListener):
         self._closing = False
         self._loop = asyncio.get_running_loop()
         self._is_paused = self._gives_way = False
+        self._reads, self._took = 0, 0.0
         self._owed_pong: bytes | None = None
         self._ws: WSTransport
         self.writable = True
@@ -274,10 +281,12 @@ class _Listener(picows.WSListener):
             self._burst.append(payload)
         else:
             self._receive_checked(transport, frame, payload)
-        if frame.last_in_buffer:
-            begun = monotonic()
+        if len(self._burst) == _LONGEST_BURST:
             self._flush(transport)
-            if monotonic() - begun > LONGEST_TURN_SECONDS:
+        if frame.last_in_buffer:
+            self._flush(transport)
+            self._reads += 1
+            if self._reads == _READS_AT_ONCE or self._took > LONGEST_TURN_SECONDS:
                 self._give_way(transport)
 
     def _receive_checked(self, transport: WSTransport, frame: WSFrame, payload: bytes) -> None:
@@ -305,9 +314,14 @@ class _Listener(picows.WSListener):
             transport.underlying_transport.resume_reading()
 
     def _give_way(self, transport: WSTransport) -> None:
-        """Stop reading until the next turn: the loop would read on up to 32 times, and others would wait."""
+        """Stop reading until the next turn.
+
+        The loop would read on up to 32 times: others would wait, and a program that can not keep up is
+        heard of only at the end of the turn.
+        """
         if not self._gives_way and not transport.is_disconnected:
             self._gives_way = True
+            self._reads, self._took = 0, 0.0
             transport.underlying_transport.pause_reading()
             self._loop.call_soon(self._go_on, transport)
 
@@ -390,7 +404,12 @@ class _Listener(picows.WSListener):
         burst = self._burst
         if not burst or self.outcome is not None:
             return
+        begun = monotonic()
         self._burst = []
+        self._hand_on(transport, burst)
+        self._took += monotonic() - begun
+
+    def _hand_on(self, transport: WSTransport, burst: list[bytes]) -> None:
         if all(map(bytes.isascii, burst)):
             self._receiver.receive_frames(burst)
             return

@@ -152,6 +152,7 @@ async def test_the_linter_of_prometheus_has_nothing_to_say(server: RealServer, t
     if said is not None:
         assert (said.returncode, said.stdout, said.stderr) == (0, "", "")
 
+
 async def test_what_each_listener_was_offered_adds_up(server: RealServer, tmp_path: Path) -> None:
     more = "".join(
         f'[[sessions.chat.zmq]]\ntype = "{kind}"\nendpoint = "tcp://127.0.0.1:0"\n'
