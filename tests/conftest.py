@@ -60,17 +60,6 @@ def pytest_runtest_teardown() -> Generator[None, object, object]:
         faulthandler.cancel_dump_traceback_later()
 
 
-def pytest_addoption(parser: pytest.Parser) -> None:
-    """Add `--long`: the fault runs in their full length, which takes hours. CI runs a tenth of them."""
-    parser.addoption("--long", action="store_true", help="run the fault runs in their full length")
-
-
-@pytest.fixture(scope="session")
-def long(request: pytest.FixtureRequest) -> bool:
-    """Whether the fault runs are to run in their full length."""
-    return bool(request.config.getoption("--long"))
-
-
 def _start_or_skip(name: str) -> RealServer:
     try:
         return RealServer(name)

@@ -119,11 +119,13 @@ def check_end(bridge: BridgeProcess) -> None:
 
 @pytest.mark.timeout(3600)
 @pytest.mark.parametrize("transport", TRANSPORTS)
-def test_chaos(start_bridge: BridgeStarter, fault_server: ServerStarter, transport: str, long: bool) -> None:
+def test_chaos(
+    start_bridge: BridgeStarter, fault_server: ServerStarter, transport: str, is_long: bool
+) -> None:
     server = fault_server()
     bridge = start_bridge(HEAD + session(server.url(), transport))
     port, admin = port_of(bridge), admin_port(bridge)
-    kinds = breaks(transport, LONG_BREAKS if long else BREAKS)
+    kinds = breaks(transport, LONG_BREAKS if is_long else BREAKS)
     with NumberedProgram(port, "a") as first, NumberedProgram(port, "b", per_second=37) as second:
         programs = (first, second)
         wait_until(lambda: Accounts.read(admin).sum("clients") == len(programs), "both programs are known")

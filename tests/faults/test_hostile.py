@@ -56,9 +56,9 @@ def test_the_other_sessions_do_not_notice(
     hostile_port: int,
     transport: str,
     name: str,
-    long: bool,
+    is_long: bool,
 ) -> None:
-    if not long and name not in SHORT[transport]:
+    if not is_long and name not in SHORT[transport]:
         pytest.skip("only with --long")
     server = fault_server()
     bridge = start_bridge(
@@ -71,7 +71,7 @@ def test_the_other_sessions_do_not_notice(
         server.wait_session(0)
         idle = memory_bytes(bridge.pid)
         cpu = cpu_seconds(bridge.pid)
-        time.sleep(LONG_SECONDS if long else SECONDS)  # so long it is under attack
+        time.sleep(LONG_SECONDS if is_long else SECONDS)  # so long it is under attack
         cpu = cpu_seconds(bridge.pid) - cpu
         program.stop_writing()
         wait_until(

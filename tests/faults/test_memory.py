@@ -59,7 +59,7 @@ def flood(sock: socket.socket, seconds: float) -> Callable[[], int]:
 
 
 @pytest.mark.timeout(300)
-def test_server_away_and_a_writer_at_full_speed(start_bridge: BridgeStarter, long: bool) -> None:
+def test_server_away_and_a_writer_at_full_speed(start_bridge: BridgeStarter, is_long: bool) -> None:
     with socket.create_server(("127.0.0.1", 0)) as nobody:
         away = nobody.getsockname()[1]
     bridge = start_bridge(
@@ -69,7 +69,7 @@ def test_server_away_and_a_writer_at_full_speed(start_bridge: BridgeStarter, lon
         )
     )
     idle = idle_bytes(bridge)
-    seconds = LONG_SECONDS if long else SECONDS
+    seconds = LONG_SECONDS if is_long else SECONDS
     with socket.create_connection(("127.0.0.1", port_of(bridge))) as sock:
         finish = flood(sock, seconds)
         most = most_since(bridge, seconds)
@@ -89,7 +89,7 @@ def test_server_away_and_a_writer_at_full_speed(start_bridge: BridgeStarter, lon
     ids=["websocket", "xhr-streaming", "xhr-streaming-endless"],
 )
 def test_stalled_reader_and_a_fast_server(
-    start_bridge: BridgeStarter, transport: str, path: str, long: bool
+    start_bridge: BridgeStarter, transport: str, path: str, is_long: bool
 ) -> None:
     """It reads nothing at all, and comes again whenever it is disconnected for that."""
     with running_server("flood_server") as server_port:
@@ -102,7 +102,7 @@ def test_stalled_reader_and_a_fast_server(
         idle = idle_bytes(bridge)
         port, admin = port_of(bridge), admin_port(bridge)
         clients = 0
-        end = time.monotonic() + (LONG_SECONDS if long else SECONDS)
+        end = time.monotonic() + (LONG_SECONDS if is_long else SECONDS)
         while time.monotonic() < end:
             with socket.create_connection(("127.0.0.1", port)):
                 clients += 1
