@@ -167,6 +167,8 @@ lock: .cache/uv/.ready-$(UV_VERSION) ## write the hashed requirements files anew
 	$(UV_COMPILE) pyproject.toml --extra demo --group dev --output-file .ci/requirements.txt
 	$(UV_COMPILE) pyproject.toml --extra demo --group build --constraints .ci/requirements.txt \
 	    --output-file .ci/requirements-demo.txt
+	$(UV_COMPILE) --group build --constraints .ci/requirements.txt --output-file .ci/requirements-build.txt
+	$(UV_COMPILE) pyproject.toml --constraints .ci/requirements.txt --output-file .ci/requirements-image.txt
 	$(UV_COMPILE) $(SERVERS_SRC)/requirements-tornado-build.in --output-file $(SERVERS_SRC)/requirements-tornado-build.txt
 	$(UV_COMPILE) $(SERVERS_SRC)/requirements-tornado.in --output-file $(SERVERS_SRC)/requirements-tornado.txt
 	$(UV_COMPILE) $(SERVERS_SRC)/requirements-aio.in --output-file $(SERVERS_SRC)/requirements-aio.txt

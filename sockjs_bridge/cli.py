@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -171,6 +172,9 @@ def _load(options: argparse.Namespace) -> "Config":
 
 
 def _run(options: argparse.Namespace) -> int:
+    # The kernel keeps a blocked signal. For the first process of a container, it throws one away that nobody
+    # handles; the loop does so a while later, and unblocks it then.
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
     config = _load(options)
     from sockjs_bridge import daemon, log
 

@@ -135,9 +135,12 @@ class BridgeProcess:
     @property
     def handles_signals(self) -> bool:
         """Whether it has come so far that a SIGTERM makes it drain."""
-        status = Path(f"/proc/{self.pid}/status").read_text(encoding="ascii")
-        caught = int(status.partition("SigCgt:")[2].split()[0], 16)
-        return bool(caught >> (signal.SIGTERM - 1) & 1)
+        return self._has_sigterm("SigCgt")
+
+    @property
+    def blocks_sigterm(self) -> bool:
+        """Whether it has come so far that a SIGTERM is kept until it can be handled."""
+        return self._has_sigterm("SigBlk")
 
     def log_lines(self, beginning: str = "", **fields: object) -> list[LogLine]:
         """Return the lines so far whose message begins so, and that have these fields (`level="info"`)."""
@@ -208,6 +211,11 @@ class BridgeProcess:
             if pipe is not None:
                 pipe.close()
         print(f"--- standard error of the bridge, process {self.pid}:\n{self.stderr}")
+
+    def _has_sigterm(self, field: str) -> bool:
+        status = Path(f"/proc/{self.pid}/status").read_text(encoding="ascii")
+        mask = int(status.partition(f"{field}:")[2].split()[0], 16)
+        return bool(mask >> (signal.SIGTERM - 1) & 1)
 
     def _start_reader(self, pipe: "IO[str] | None", keep: Callable[[str], None]) -> threading.Thread:
         assert pipe is not None

@@ -41,7 +41,8 @@ class Spool:
 
     `committed(last, sending)` is called after each commit: every message up to number `last` is durable, and so
     is the mark `sending`. `failing(problem)` is called when commits begin to fail, with a text for the log, and
-    with None when they heal. Meanwhile everything is kept in memory, and tried again each second.
+    with None when they heal. Meanwhile everything is kept in memory, and tried again each second; marks are
+    committed ahead of new messages where the disk has room for so little.
     """
 
     def __init__(
@@ -59,15 +60,18 @@ class Spool:
         self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="spool")
         self._store: Store | None = None
         self._last = 0
-        self._marks = Marks()
+        self._marks = self._stored_marks = Marks()
         self._stored_bytes = 0
         self._waiting: deque[Chunk] = deque()
         self._waiting_bytes = 0
         self._gaps = Gaps()
-        self._has_news = False
+        self._marks_moved = False
+        self._hurries = False
+        self._is_retry_due = False
         self._group: asyncio.Future[int] | None = None
         self._group_bytes = 0
         self._start: asyncio.Handle | None = None
+        self._retry: asyncio.TimerHandle | None = None
         self._idle = asyncio.Event()
         self._idle.set()
         self._is_closed = False
@@ -89,6 +93,7 @@ class Spool:
         store = await loop.run_in_executor(self._executor, self._open)
         recovered = store.recovered
         self._last, self._marks, self._stored_bytes = recovered.last, recovered.marks, store.used_bytes
+        self._stored_marks = recovered.marks
         return recovered
 
     def _open(self) -> Store:
@@ -114,7 +119,7 @@ class Spool:
             chunk = Chunk(first, messages.copy(), size_bytes, accepted_at)
             self._waiting.append(chunk)
             self._waiting_bytes += chunk.stored_bytes
-        self._wake()
+        self._note_chunks()
         return first
 
     def set_sending(self, number: int) -> None:
@@ -128,13 +133,13 @@ class Spool:
     def _move(self, marks: Marks) -> None:
         if marks != self._marks:
             self._marks = marks
-            self._wake()
+            self._note_marks()
 
     def drop(self, first: int, last: int) -> None:
         """Give these up: they are never read again. Their room is free after the next commit, or at once."""
         self._gaps.add(first, last)
         self._forget_dropped()
-        self._wake()
+        self._note_marks()
 
     async def read(self, after: int, max_bytes: int) -> list[Chunk]:
         """The committed messages that follow number `after`, about `max_bytes` and at least one if there is any.
@@ -158,8 +163,9 @@ class Spool:
             pass
         finally:
             self._is_closed = True
-            if self._start is not None:
-                self._start.cancel()
+            for planned in (self._start, self._retry):
+                if planned is not None:
+                    planned.cancel()
             closing = asyncio.wrap_future(self._executor.submit(self._close))
             self._executor.shutdown(wait=False)
         # A disk that hangs holds the thread, and nothing can be done about that.
@@ -180,29 +186,49 @@ class Spool:
             raise SpoolError("the spool is not open", is_temporary=False)
         return self._store
 
-    def _wake(self) -> None:
-        self._has_news = True
+    def _note_chunks(self) -> None:
         self._idle.clear()
+        if self.problem is None:
+            self._start_soon()
+
+    def _note_marks(self) -> None:
+        self._idle.clear()
+        self._marks_moved = True
+        # They go ahead of what the disk has no room for: what is done gives room back, and sending goes on.
+        if self.problem is None or self._hurries:
+            self._start_soon()
+
+    def _start_soon(self) -> None:
         # Not at once: what else this turn of the loop brings belongs to the same group.
         if self._group is None and self._start is None and not self._is_closed:
             self._start = asyncio.get_running_loop().call_soon(self._begin)
 
     def _begin(self) -> None:
         self._start = None
-        store, work = self._opened(), self._take()
-        self._group = asyncio.get_running_loop().run_in_executor(self._executor, _commit, store, work)
-        self._group.add_done_callback(lambda group: self._settle(group, work))
+        self._commit(takes_chunks=self.problem is None)
 
-    def _take(self) -> Work:
+    def _try_again(self) -> None:
+        self._retry = None
+        if self._group is None:
+            self._commit(takes_chunks=True)
+        else:
+            self._is_retry_due = True
+
+    def _commit(self, *, takes_chunks: bool) -> None:
+        store, work = self._opened(), self._take(_GROUP_BYTES if takes_chunks else 0)
+        self._group = asyncio.get_running_loop().run_in_executor(self._executor, _commit, store, work)
+        self._group.add_done_callback(lambda group: self._settle(group, work, takes_chunks=takes_chunks))
+
+    def _take(self, most_bytes: int) -> Work:
         chunks: list[Chunk] = []
-        while self._waiting and self._group_bytes < _GROUP_BYTES:
+        while self._waiting and self._group_bytes < most_bytes:
             chunk = self._waiting.popleft()
             chunks.append(chunk)
             self._group_bytes += chunk.stored_bytes
             self._waiting_bytes -= chunk.stored_bytes
         # Where some chunks stay behind, so do the marks and gaps that lie behind them.
         last = self._waiting[0].first - 1 if self._waiting else self._last
-        self._has_news = bool(self._waiting)
+        self._marks_moved = False
         gaps, self._gaps = self._gaps, Gaps()
         for first, end in gaps:
             if end > last:
@@ -210,36 +236,50 @@ class Spool:
         marks = Marks(min(self._marks.done, last), min(self._marks.sending, last))
         return Work(last, marks, chunks, [(first, min(end, last)) for first, end in gaps if first <= last])
 
-    def _settle(self, group: asyncio.Future[int], work: Work) -> None:
+    def _settle(self, group: asyncio.Future[int], work: Work, *, takes_chunks: bool) -> None:
         self._group = None
         self._group_bytes = 0
         error = group.exception()
         if error is not None:
-            self._fail(error, work)
+            self._fail(error, work, takes_chunks=takes_chunks)
             return
-        self._stored_bytes = group.result()
-        has_healed, self.problem = self.problem is not None, None
-        if self._has_news:
-            self._wake()
-        else:
+        self._stored_bytes, self._stored_marks = group.result(), work.marks
+        has_healed = takes_chunks and self.problem is not None
+        if has_healed:
+            self.problem = None
+        if self._waiting and self.problem is None:
+            self._note_chunks()
+        elif self._marks_moved:
+            self._note_marks()
+        elif not self._waiting:
             self._idle.set()
+        if self._is_retry_due:
+            self._plan_retry(0.0)
         if has_healed:
             self._failing(None)
         self._committed(work.last, work.marks.sending)
 
-    def _fail(self, error: BaseException, work: Work) -> None:
+    def _fail(self, error: BaseException, work: Work, *, takes_chunks: bool) -> None:
         for gap in work.gaps:
             self._gaps.add(*gap)
         self._waiting.extendleft(reversed(work.chunks))
         self._waiting_bytes += sum(chunk.stored_bytes for chunk in work.chunks)
         self._forget_dropped()
-        if not self._is_closed:
-            self._start = asyncio.get_running_loop().call_later(self._retry_seconds, self._begin)
         has_begun, self.problem = self.problem is None, str(error) or repr(error)
+        # The marks alone may have room where the chunks have none. Where they have none either, all waits.
+        self._hurries = takes_chunks and bool(work.chunks)
+        self._plan_retry(self._retry_seconds)
+        if self._hurries and (work.gaps or self._gaps or work.marks != self._stored_marks):
+            self._note_marks()
         if has_begun:
             self._failing(self.problem)
         if not isinstance(error, SpoolError):
             raise error  # a bug: the loop logs it with its stack
+
+    def _plan_retry(self, seconds: float) -> None:
+        self._is_retry_due = False
+        if self._retry is None and not self._is_closed:
+            self._retry = asyncio.get_running_loop().call_later(seconds, self._try_again)
 
     def _forget_dropped(self) -> None:
         # The oldest are dropped first. Others in between may wait for the commit, which deletes them.

@@ -26,9 +26,12 @@ class ReplayMemory:
         self._kept = 0
 
     def keep(self, messages: list[str], epoch: int, first_seq: int, *, unseen: bool) -> None:
-        """Remember a burst, and forget what is too old now."""
+        """Remember a burst. What is too old now is forgotten by `settle`."""
         self._bursts.append(_Burst(messages, epoch, first_seq, 0, unseen))
         self._kept += len(messages)
+
+    def settle(self) -> None:
+        """Forget what is too old: who got it is known by now."""
         self._forget(self._kept - self._size)
 
     def note_seen(self) -> None:
@@ -38,6 +41,7 @@ class ReplayMemory:
 
     def recall(self) -> Iterator[tuple[list[str], int, int]]:
         """Everything kept, for a program that gets it now: messages, epoch, and the number of the first."""
+        self.settle()
         for burst in self._bursts:
             burst.is_ours_to_count = False
             yield burst.messages[burst.start :], burst.epoch, burst.first_seq + burst.start

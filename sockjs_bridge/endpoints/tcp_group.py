@@ -16,6 +16,7 @@ from sockjs_bridge.log import EventLog
 _SWEEP_SECONDS = 30.0
 _SWEEPS_PER_LINGER = 4
 _FLUSH_LOOK_SECONDS = 0.02
+_GONE_LOOK_SECONDS = 0.001
 _NO_BURST = (b"", 0)
 
 
@@ -54,6 +55,7 @@ class TcpGroup:
         self._memory = ReplayMemory(keeps, self._report_unseen) if keeps else None
         self._clients: dict[TcpClient, None] = {}
         self._audience: dict[TcpClient, None] = {}
+        self._is_settling = False
         self._is_stale = False
         self._prompt: tuple[tuple[TcpClient, Callable[[bytes], None], Callable[[], bool]], ...] = ()
         self._behind: tuple[TcpClient, ...] = ()
@@ -122,7 +124,7 @@ class TcpGroup:
             self._compile()
         prompt, behind = self._prompt, self._behind
         if self._memory is not None:
-            self._memory.keep(messages, self._epoch, first_seq, unseen=not (prompt or behind))
+            self._keep(self._memory, messages, first_seq)
         if not (prompt or behind):
             return False
         data = self.wording.messages(messages, self._epoch, first_seq)
@@ -181,9 +183,8 @@ class TcpGroup:
 
     def cut(self, client: TcpClient, why: str) -> None:
         """Part with a client that does not read."""
-        self.log.repeated(
+        self.log.warning(
             why,
-            key=f"{why} {client.peer}",
             client=client.peer,
             reason=DropReason.SLOW_CLIENT,
             undelivered_bytes=client.output.unsent_bytes,
@@ -235,7 +236,7 @@ class TcpGroup:
             )
         # What they had not been given is counted when they are gone, which is at once: they have been closed.
         while self._clients and loop.time() < deadline + _FLUSH_LOOK_SECONDS:  # noqa: ASYNC110  # as above
-            await asyncio.sleep(0)
+            await asyncio.sleep(_GONE_LOOK_SECONDS)
 
     def join(self, client: TcpClient) -> None:
         """A program has been admitted: it hears of the session, then of what it missed, then of what comes."""
@@ -331,6 +332,19 @@ class TcpGroup:
         if messages:
             self._stopped_messages += messages
             self.intake.count_dropped(DropReason.STOPPED, messages)
+
+    def _keep(self, memory: ReplayMemory, messages: list[str], first_seq: int) -> None:
+        memory.keep(messages, self._epoch, first_seq, unseen=not self._audience)
+        if self._audience:
+            memory.settle()
+        elif not self._is_settling:
+            # Whether programs elsewhere got it comes out after all endpoints had it.
+            self._is_settling = True
+            asyncio.get_running_loop().call_soon(self._settle, memory)
+
+    def _settle(self, memory: ReplayMemory) -> None:
+        self._is_settling = False
+        memory.settle()
 
     def _replay(self, client: TcpClient, memory: ReplayMemory) -> None:
         recalled = list(memory.recall())

@@ -31,6 +31,9 @@ _CLOSE_SECONDS = 1.0
 _LONGEST_CONTROL_BYTES = 125  # RFC 6455 section 5.5
 _LONGEST_REASON_BYTES = _LONGEST_CONTROL_BYTES - 2  # the code comes first
 _READ_BUFFER_BYTES = 128 * 1024
+# Of the kernel. Left to itself it grows to 32 MiB while reading is paused; picows doubles its own buffer until one
+# read takes all of that, and keeps it. So much a round trip is still many times what a session carries.
+_RECEIVE_BUFFER_BYTES = 256 * 1024
 _READS_AT_ONCE = 4
 # picows doubles its buffer whenever a read has filled it, so a read can bring megabytes: not all of it is decoded
 # at once.
@@ -91,6 +94,7 @@ class WebSocketTransport:
         url = self._options.url
         self._sock = sock = await dial(url.raw_host or "", url.port or 0)
         self.reached = True
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE_BUFFER_BYTES)
         with sock.dup() as spare:
             await self._shake_hands(sock, spare, receiver)
 

@@ -1,5 +1,6 @@
 """The main job: programs that know nothing but lines take part in a SockJS session."""
 
+import json
 import signal
 import stat
 import tempfile
@@ -214,6 +215,24 @@ def test_a_file_that_is_no_socket_is_not_replaced(tmp_path: Path, socket_path: P
     assert done.returncode == 78
     assert done.stderr.startswith("bridge.toml: sessions.chat.tcp[0].listen: ")
     assert socket_path.read_text() == "a letter"
+
+
+def test_netcat_reads_envelopes_and_hears_what_became_of_its_message(
+    server: RealServer, start_bridge: BridgeStarter
+) -> None:
+    need_netcat()
+    bridge = start_bridge(smallest(server.url("/echo")) + 'framing = "envelope"\n')
+    bridge.wait_open()
+    done = ask_netcat('{"data":"hi \\"there\\"","id":[1]}', "-N", "127.0.0.1", str(bridge.port))
+    told = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [each for each in told if each["event"] == "ack"] == [
+        {"event": "ack", "id": [1], "status": "sent"},
+        {"event": "ack", "id": [1], "status": "confirmed"},
+    ]
+    connected, message = (each for each in told if each["event"] != "ack")
+    known = {"session": "chat", "boot": connected["boot"], "epoch": 1}
+    assert connected == {"event": "connected", **known, "transport": "websocket"}
+    assert message == {"event": "message", **known, "seq": 1, "data": 'hi "there"'}
 
 
 def test_a_web_browser_is_closed_out_and_the_log_says_so(

@@ -1,10 +1,12 @@
 """How the program ends: by signals, with a drain, or because no server is there."""
 
+import os
 import signal
 import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
@@ -221,6 +223,21 @@ def test_sigterm_while_the_first_connection_is_being_made(
     bridge.wait_for_log("connecting to ")
     assert bridge.stop() == 0
     assert bridge.log[-1]["seconds"] < 1
+
+
+def test_sigterm_before_anything_is_set_up_is_kept_until_then(
+    start_bridge: BridgeStarter, tmp_path: Path
+) -> None:
+    # Whoever reads the configuration has to wait for this test to write it.
+    config = tmp_path / "pipe.toml"
+    os.mkfifo(config)
+    bridge = start_bridge.start("--config", config)
+    wait_until(lambda: bridge.blocks_sigterm, "SIGTERM is blocked")
+    bridge.send_signal(signal.SIGTERM)
+    config.write_text(smallest(NOBODY), encoding="utf-8")
+    assert bridge.wait_exit() == 0
+    assert bridge.log_lines("SIGTERM: stopping")
+    assert bridge.log[-1]["message"] == "stopped"
 
 
 def test_without_a_server_startup_fail_is_exit_code_69(start_bridge: BridgeStarter) -> None:

@@ -153,6 +153,45 @@ async def test_the_linter_of_prometheus_has_nothing_to_say(server: RealServer, t
         assert (said.returncode, said.stdout, said.stderr) == (0, "", "")
 
 
+async def test_what_each_listener_was_offered_adds_up(server: RealServer, tmp_path: Path) -> None:
+    more = "".join(
+        f'[[sessions.chat.zmq]]\ntype = "{kind}"\nendpoint = "tcp://127.0.0.1:0"\n'
+        for kind in ("push", "pull")
+    )
+    async with running(config(server, tmp_path, more), tmp_path) as bridge:
+        await bridge.opened()
+        one, other = await bridge.client(), await bridge.client()
+        await one.send(b"hello\nagain\n")
+        assert await other.lines(2) == ["hello", "again"]
+        assert await one.lines(2) == ["hello", "again"]
+        _, text = await ask(bridge, "/metrics")
+        found: dict[str, dict[str, float]] = {}
+        for family in text_string_to_metric_families(text):
+            if family.name.startswith("sockjs_bridge_listener_"):
+                for sample in family.samples:
+                    if not sample.name.endswith("_created"):
+                        values = found.setdefault(sample.labels["listener"], {})
+                        name = sample.name.removeprefix("sockjs_bridge_listener_")
+                        values[name] = values.get(name, 0) + sample.value
+        tcp, push, _ = (endpoint.name for endpoint in bridge.chat.endpoints)
+        assert found == {
+            tcp: {
+                "offered_messages_total": 4,
+                "delivered_messages_total": 4,
+                "buffered_messages": 0,
+            },
+            push: {
+                "offered_messages_total": 2,
+                "delivered_messages_total": 0,
+                "buffered_messages": 2,
+                "dropped_messages_total": 0,
+            },
+        }
+        listeners = (await status(bridge))["sessions"][0]["listeners"]
+        assert [each.get("offered") for each in listeners] == [4, 2, None]
+        assert [each.get("dropped") for each in listeners] == [0, 0, None]
+
+
 async def test_reconnect(server: RealServer, tmp_path: Path) -> None:
     async with running(config(server, tmp_path), tmp_path) as bridge:
         await bridge.opened()

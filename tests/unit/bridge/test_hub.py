@@ -574,3 +574,32 @@ def test_an_attempt_that_never_opened_is_no_end(hub: Hub) -> None:
     hub.add(endpoint)
     hub.end_epoch(Cause.TRANSPORT_LOST, 1006, "")
     assert endpoint.changes == []
+
+
+# --- endpoints that keep messages for programs that are yet to come -----------------------------------------
+
+
+def test_what_nobody_got_is_the_holders_to_count(hub: Hub) -> None:
+    holder, other_holder, nobody = (
+        FakeEndpoint(consumers=0),
+        FakeEndpoint(consumers=0),
+        FakeEndpoint(consumers=0),
+    )
+    holder.holds = other_holder.holds = True
+    for endpoint in (nobody, holder, other_holder):
+        hub.add(endpoint)
+    hub.deliver(["a", "b"])
+    assert hub.stats.dropped == {}
+    assert (holder.reached, other_holder.reached, nobody.reached) == (0, 1, 0), "one of them counts it"
+
+
+def test_a_holder_hears_that_programs_elsewhere_got_it(hub: Hub) -> None:
+    holder, busy = FakeEndpoint(consumers=0), FakeEndpoint()
+    holder.holds = True
+    hub.add(holder)
+    hub.exchange([holder, busy])
+    hub.deliver(["a"])
+    assert (holder.reached, busy.reached) == (1, 0)
+    hub.exchange([busy])
+    hub.deliver(["b"])
+    assert holder.reached == 1

@@ -14,6 +14,7 @@ class Remembering:
     def keep(self, *messages: str, unseen: bool = False, epoch: int = 1) -> None:
         self.memory.keep(list(messages), epoch, self.seq, unseen=unseen)
         self.seq += len(messages)
+        self.memory.settle()
 
     def recalled(self) -> list[tuple[str, int, int]]:
         return [
@@ -71,3 +72,13 @@ def test_a_burst_larger_than_the_memory(three: Remembering) -> None:
     three.keep(*"abcdefgh", unseen=True)
     assert three.unseen == [5]
     assert [message for message, _, _ in three.recalled()] == ["f", "g", "h"]
+
+
+def test_a_burst_larger_than_the_memory_that_programs_elsewhere_got() -> None:
+    unseen: list[int] = []
+    memory = ReplayMemory(3, unseen.append)
+    memory.keep(list("abcdefgh"), 1, 1, unseen=True)
+    memory.note_seen()
+    memory.settle()
+    assert unseen == []
+    assert [messages for messages, _, _ in memory.recall()] == [["f", "g", "h"]]
