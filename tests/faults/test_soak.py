@@ -78,7 +78,9 @@ async def test_tasks_stay_flat(tmp_path: Path, is_long: bool) -> None:
         await peer.receive_messages()
         peer.reset()
 
-    async with scripted(script) as server, running(one_session(server.url()), tmp_path) as bridge:
+    # Else each client would be served for eof_linger after it has gone.
+    keys = 'on_eof = "close"'
+    async with scripted(script) as server, running(one_session(server.url(), "", keys), tmp_path) as bridge:
         counts = []
         for number in range(rounds):
             await bridge.opened(epoch=number + 1)
