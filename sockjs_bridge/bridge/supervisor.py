@@ -33,6 +33,7 @@ _FAILING = "cannot connect"
 _LOOK_SECONDS = 0.02
 _SHORTEST_CLOSE_SECONDS = 0.2
 _LONGEST_CONFIRMATION_SECONDS = 1.0
+_LAST_STEPS_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,18 +120,17 @@ class Supervisor:
 
         While messages wait and the server is away, the attempts go on until then.
         """
-        await self._until(lambda: self.has_given_up or self._hub.queue.is_empty, deadline)
+        await self._until(lambda: self.has_given_up or self._has_sent_all, deadline)
         connection = self._connection
         if connection is not None and self.is_open:
-            await self._until(lambda: not self.is_open or connection.has_flushed, deadline)
             await self._confirm(connection, min(deadline, self._loop.time() + _LONGEST_CONFIRMATION_SECONDS))
         self._stopping = True
+        connection = self._connection
         if connection is not None and self.is_open:
             # The answer to our Close proves that the server has read all before it: worth the time there is.
             connection.close(max(deadline - self._loop.time(), _SHORTEST_CLOSE_SECONDS))
             await self._until(lambda: not self.is_open, deadline + 2 * _SHORTEST_CLOSE_SECONDS)
-        if self._task is not None:
-            self._task.cancel()
+        await self._end_task()
         self.status.change(UpstreamState.STOPPED, time.time())
         self._hub.dispatcher.give_up_rest()
 
@@ -142,8 +142,19 @@ class Supervisor:
             await self._confirm(connection, self._loop.time() + _SHORTEST_CLOSE_SECONDS)
             connection.close(_SHORTEST_CLOSE_SECONDS, cause)
             await self._until(lambda: not self.is_open, self._loop.time() + 2 * _SHORTEST_CLOSE_SECONDS)
+        await self._end_task()
+
+    @property
+    def _has_sent_all(self) -> bool:
+        connection = self._connection
+        is_flushed = connection is None or not self.is_open or connection.has_flushed
+        return self._hub.queue.is_empty and is_flushed
+
+    async def _end_task(self) -> None:
+        """End `run`. Only then is it known what became of everything that was sent."""
         if self._task is not None:
             self._task.cancel()
+            await asyncio.wait([self._task], timeout=_LAST_STEPS_SECONDS)
 
     async def _confirm(self, connection: Connection, deadline: float) -> None:
         """Let the server read what was sent before it is told that we leave: some give up what they have to answer."""
