@@ -64,6 +64,7 @@ class HttpTransport:
         self._is_closing = False
         self._brought_frames = False
         self._saw_open_frame = False
+        self._late_result: SendResult | None = None
         self.is_http = True
         self.replaced = 0
 
@@ -86,6 +87,8 @@ class HttpTransport:
     @property
     def unanswered(self) -> SendResult | None:
         """What is known of a `send` that was not answered until the end."""
+        if self._late_result is not None:
+            return self._late_result
         return self._sender.unanswered if self._main is not None else None
 
     async def connect(self, receiver: Receiver) -> None:
@@ -226,6 +229,8 @@ class HttpTransport:
 
     def _note_sent(self, result: SendResult, end: TransportClosed | None) -> None:
         if self._ended.done():
+            # It came in the moment between the end and the look at what is unanswered: it must not be forgotten.
+            self._late_result = result
             return
         self._receiver.receive_send_result(result)
         if end is not None:
