@@ -236,8 +236,10 @@ async def test_a_close_of_the_server_that_crosses_ours_confirms_nothing(tmp_path
         program = await bridge.client()
         await write(program, "a")
         await until(lambda: bridge.chat.hub.stats.messages_sent == 1)
+        supervisor = bridge.chat.supervisor
+        assert isinstance(supervisor, Supervisor)
         bridge.daemon.stop()
-        await until(lambda: bridge.chat.supervisor._stopping)
+        await until(lambda: supervisor._stopping)
         leaves.set()
     stats = bridge.chat.hub.stats
     assert (stats.messages_confirmed, stats.messages_in_doubt) == (0, 1)
