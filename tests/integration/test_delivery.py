@@ -11,6 +11,7 @@ import aiohttp
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from sockjs_bridge.bridge.supervisor import Supervisor
 from tests.in_process import Program, Running, events, log_everything, one_session, running, until
 from tests.real_servers import RealServer
 from tests.scripted import CLOSE, PING, PONG, TEXT, Peer, Script, ScriptedServer, scripted
