@@ -101,11 +101,16 @@ class SpoolMachine(RuleBasedStateMachine):
     def _open(self) -> None:
         self.file = SpoolFile.open(self.path)
         queued = [message for number, message, _ in self._open_messages() if number > self.marks.sending]
+        in_doubt = [message for number, message, _ in self._open_messages() if number <= self.marks.sending]
         recovered = self.file.recovered
-        open_numbers = {number for number, _, _ in self._open_messages()}
-        in_doubt = [number for number in open_numbers if number <= self.marks.sending]
         assert recovered == Recovered(
-            self.marks, recovered.gaps, len(self.messages), len(queued), utf8_bytes(queued), len(in_doubt)
+            self.marks,
+            recovered.gaps,
+            len(self.messages),
+            len(queued),
+            utf8_bytes(queued),
+            len(in_doubt),
+            utf8_bytes(in_doubt),
         )
         still = {number for first, last in recovered.gaps for number in range(first, last + 1)}
         behind = {number for number in self.given_up if number > self.marks.done}
