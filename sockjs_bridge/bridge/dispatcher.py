@@ -127,6 +127,10 @@ class Dispatcher:
         )
         self._plan_expiry()
 
+    def note_lost(self, messages: int) -> None:
+        """Messages that were offered could not be accepted before the stop."""
+        self.stats.dropped[DropReason.STOPPED] += messages
+
     def note_changed(self) -> None:
         """There may be more to send, or more room."""
         self._make_room()
