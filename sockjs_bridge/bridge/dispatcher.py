@@ -137,10 +137,13 @@ class Dispatcher:
 
     def note_written(self, batch: Batch) -> None:
         """A batch was handed to the connection."""
-        again = _written_before(batch.bursts)
-        self.stats.messages_sent += len(batch.messages) - again
-        self.stats.messages_resent += again
+        self.stats.messages_sent += len(batch.messages)
         self.stats.bytes_sent += batch.size_bytes
+        if not batch.bursts:  # nothing has to travel with most messages
+            return
+        again = _written_before(batch.bursts)
+        self.stats.messages_sent -= again
+        self.stats.messages_resent += again
         for burst in batch.bursts:
             burst.report(MessageFate.SENT)
 

@@ -26,7 +26,6 @@ from tests.writer import Writer
 WRITERS = "xy"
 AHEAD_BYTES = 10
 """So little that marking ahead comes to its limit."""
-ABNORMAL = 1006
 COMMITS = st.integers(0, 3)
 """What the disk gets done before the next step."""
 
@@ -123,7 +122,7 @@ class Socket:
             self.server_reads(len(self.wire))
         else:
             self.machine.report([item for item in self.unconfirmed if isinstance(item, str)])
-        self.tracking.finish(answered=answered, code=ABNORMAL)
+        self.tracking.finish(answered=answered)
 
 
 class Requests:
