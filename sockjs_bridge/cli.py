@@ -203,7 +203,8 @@ def _check(options: argparse.Namespace) -> int:
     for name, session in config.sessions.items():
         print(f"session {name}: {BaseUrl.parse(session.url).shown} by {', '.join(session.transports)}")
         for listener in session.tcp:
-            print(f"session {name}: tcp {listener.address}, {listener.framing}, {listener.direction}")
+            mode = ", dedicated" if listener.mode == "dedicated" else ""
+            print(f"session {name}: tcp {listener.address}, {listener.framing}, {listener.direction}{mode}")
         for endpoint in session.zmq:
             verb = "at" if endpoint.bind else "connects to"
             print(f"session {name}: zmq {endpoint.type} {verb} {endpoint.endpoint}, {endpoint.layout}")

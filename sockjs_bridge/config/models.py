@@ -206,6 +206,16 @@ class SessionConfig(SessionDefaults):
             return {**data, "transports": ["websocket-raw"]}
         return data
 
+    @property
+    def has_dedicated(self) -> bool:
+        """Whether there are clients that have a session each."""
+        return any(listener.mode == "dedicated" for listener in self.tcp)
+
+    @property
+    def is_on_demand(self) -> bool:
+        """Whether all clients have a session each, so that there is none to be shared."""
+        return self.has_dedicated and not self.zmq and all(each.mode == "dedicated" for each in self.tcp)
+
 
 class Config(BaseSettings):
     """The whole configuration; `defaults` are merged into each of the `sessions` already."""

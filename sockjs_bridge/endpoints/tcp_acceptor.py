@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from sockjs_bridge.endpoints.address import ListenAddress, UnixAddress
-from sockjs_bridge.endpoints.base import ClientBudget
+from sockjs_bridge.endpoints.base import ClientBudget, DeliveryCounts
 from sockjs_bridge.endpoints.binding import BACKLOG, unlink_own
 from sockjs_bridge.endpoints.tcp_client import TcpClient
 from sockjs_bridge.endpoints.tcp_options import TcpCounts, TcpOptions
@@ -38,9 +38,9 @@ class TcpAcceptor:
         self._budget = budget
         self._servers: list[asyncio.Server] = []
         self._gave_sockets = False
-        self._find_group: Callable[[], TcpGroup | None]
+        self._find_group: Callable[[TcpClient], TcpGroup | None]
 
-    async def start(self, find_group: "Callable[[], TcpGroup | None]") -> None:
+    async def start(self, find_group: "Callable[[TcpClient], TcpGroup | None]") -> None:
         """Begin to accept. `find_group` gives the group of a new client, or None to refuse it.
 
         Raises OSError.
@@ -54,6 +54,11 @@ class TcpAcceptor:
                 await loop.create_server(lambda: TcpClient(self), sock=sock, backlog=BACKLOG)
             )
         self.log.info(f"listening on {self.name}", framing=self.options.format.name)
+
+    def count_delivery(self, buffered: int) -> DeliveryCounts:
+        """What became of the messages that were for clients, of which so many still wait."""
+        offered, dropped = self.counts.offered, dict(self.counts.dropped)
+        return DeliveryCounts(offered, offered - buffered - sum(dropped.values()), buffered, dropped)
 
     def give_sockets(self) -> list[socket.socket]:
         """The listening sockets, for another listener in place of this one: who connects meanwhile waits."""
@@ -80,7 +85,7 @@ class TcpAcceptor:
                 client=client.peer,
             )
             return None
-        group = self._find_group()
+        group = self._find_group(client)
         if group is None:
             self._budget.give_back()
             return None
