@@ -139,9 +139,7 @@ class Supervisor:
 
         While messages wait and the server is away, the attempts go on until then.
         """
-        await self._until(
-            lambda: self.has_given_up or self._has_finished or self._has_sent_all, deadline
-        )
+        await self._until(lambda: self.has_given_up or self._has_finished or self._has_sent_all, deadline)
         connection = self._connection
         if connection is not None and self.is_open:
             await self._confirm(connection, min(deadline, self._loop.time() + _LONGEST_CONFIRMATION_SECONDS))

@@ -109,7 +109,7 @@ class DedicatedListener:
 
     def count_delivery(self) -> DeliveryCounts:
         """What became of the messages that were for clients, over all that there ever were."""
-        return self.acceptor.count_delivery(sum(pair.group.buffered_messages for pair in self._pairs))
+        return self.acceptor.counts.delivery(sum(pair.group.buffered_messages for pair in self._pairs))
 
     def describe(self) -> dict[str, str | int]:
         """What an operator wants to know."""

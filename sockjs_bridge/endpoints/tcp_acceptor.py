@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from sockjs_bridge.endpoints.address import ListenAddress, UnixAddress
-from sockjs_bridge.endpoints.base import ClientBudget, DeliveryCounts
+from sockjs_bridge.endpoints.base import ClientBudget
 from sockjs_bridge.endpoints.binding import BACKLOG, unlink_own
 from sockjs_bridge.endpoints.tcp_client import TcpClient
 from sockjs_bridge.endpoints.tcp_options import TcpCounts, TcpOptions
@@ -54,11 +54,6 @@ class TcpAcceptor:
                 await loop.create_server(lambda: TcpClient(self), sock=sock, backlog=BACKLOG)
             )
         self.log.info(f"listening on {self.name}", framing=self.options.format.name)
-
-    def count_delivery(self, buffered: int) -> DeliveryCounts:
-        """What became of the messages that were for clients, of which so many still wait."""
-        offered, dropped = self.counts.offered, dict(self.counts.dropped)
-        return DeliveryCounts(offered, offered - buffered - sum(dropped.values()), buffered, dropped)
 
     def give_sockets(self) -> list[socket.socket]:
         """The listening sockets, for another listener in place of this one: who connects meanwhile waits."""

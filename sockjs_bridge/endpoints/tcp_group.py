@@ -96,7 +96,7 @@ class TcpGroup:
 
     def count_delivery(self) -> DeliveryCounts:
         """What became of the messages that were for clients."""
-        return self.acceptor.count_delivery(self.buffered_messages)
+        return self.counts.delivery(self.buffered_messages)
 
     def describe(self) -> dict[str, str | int]:
         """What an operator wants to know."""

@@ -11,6 +11,7 @@ from sockjs_bridge.admin.metrics import Metrics
 from sockjs_bridge.admin.view import DaemonView
 from sockjs_bridge.bridge.hub import Hub
 from sockjs_bridge.bridge.outbox import Outbox, QueueLimits
+from sockjs_bridge.bridge.private import count_waiting
 from sockjs_bridge.bridge.stats import SessionStats
 from sockjs_bridge.endpoints.base import DeliveryCounts
 from sockjs_bridge.errors import Cause, DropReason, Obstacle
@@ -73,7 +74,12 @@ def zmq(kind: str, address: str, **counts: int) -> FakeEndpoint:
 
 def session(*endpoints: FakeEndpoint, stats: SessionStats, is_open: bool = True) -> SimpleNamespace:
     hub = Hub(Outbox(QueueLimits(100, 1000)), stats, lambda: NOW, EventLog())
-    return SimpleNamespace(hub=hub, supervisor=SimpleNamespace(is_open=is_open, epoch=3), endpoints=endpoints)
+    return SimpleNamespace(
+        hub=hub,
+        supervisor=SimpleNamespace(is_fine=is_open, epoch=3),
+        endpoints=endpoints,
+        count_waiting=lambda now: count_waiting([hub.queue], stats, now),
+    )
 
 
 def page(daemon: FakeDaemon) -> str:
