@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import logging
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
@@ -48,8 +47,6 @@ class Upstream:
     limits: ConnectionLimits
     make_transport: Callable[[Connect], Transport]
     ask_info: Callable[[AskInfo], Awaitable[InfoReceived | AttemptFailed]]
-    is_one_of_many: bool = False
-    """Whether there may be thousands like it at once, whose failures are not worth a line each."""
 
 
 class Supervisor:
@@ -284,11 +281,7 @@ class Supervisor:
                     transport=self._transport_name,
                 )
         if isinstance(next_step, GiveUp):
-            text = f"gave up after {next_step.rounds} failed rounds of attempts"
-            if self._upstream.is_one_of_many:
-                self._log.repeated(text, level=logging.ERROR)
-            else:
-                self._log.error(text)
+            self._log.error(f"gave up after {next_step.rounds} failed rounds of attempts")
         if isinstance(end, AttemptFailed) and not isinstance(next_step, Connect):
             self._settle_first_round(end)
 
