@@ -11,6 +11,7 @@ import aiohttp
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from sockjs_bridge.bridge.supervisor import Supervisor
 from tests.in_process import Program, Running, events, log_everything, one_session, running, until
 from tests.real_servers import RealServer
 from tests.scripted import CLOSE, PING, PONG, TEXT, Peer, Script, ScriptedServer, scripted
@@ -237,7 +238,9 @@ async def test_a_close_of_the_server_that_crosses_ours_confirms_nothing(tmp_path
         await write(program, "a")
         await until(lambda: bridge.chat.hub.stats.messages_sent == 1)
         bridge.daemon.stop()
-        await until(lambda: bridge.chat.supervisor._stopping)
+        supervisor = bridge.chat.supervisor
+        assert isinstance(supervisor, Supervisor)
+        await until(lambda: supervisor._stopping)
         leaves.set()
     stats = bridge.chat.hub.stats
     assert (stats.messages_confirmed, stats.messages_in_doubt) == (0, 1)
