@@ -17,6 +17,10 @@ _CANCEL_BEFORE_LIMIT = 5.0
 _TEARDOWN_LIMIT = 60.0
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--long", action="store_true", help="run what is repeated ten times as often as CI does")
+
+
 @pytest.fixture(scope="session")
 def is_long(request: pytest.FixtureRequest) -> bool:
     """Whether this is the long form of the tests that repeat something many times."""
