@@ -237,8 +237,7 @@ class SpooledQueue:
             size_bytes += utf8_bytes([message])
             if not self._has_room(count, size_bytes):
                 # One that is larger than all bounds must not wait for ever.
-                is_alone = count == 1 and self.is_empty and not self._held.messages
-                return 1 if is_alone else count - 1
+                return count - 1 or int(not self._used_bytes)
         return len(messages)
 
     @property
