@@ -30,10 +30,6 @@ LIMITS: Mapping[str, Limit] = {
     "session.relogin_on": ((),),
     "session.keepalive": ((),),
     "session.tcp.*.mode": ("shared",),
-    "session.tcp.*.allow": ((),),
-    "session.tcp.*.tls.cert": ("",),
-    "session.tcp.*.tls.key": ("",),
-    "session.tcp.*.tls.client_ca": ("",),
 }
 
 

@@ -27,8 +27,6 @@ NOT_YET = {
         "sessions.chat.tcp[0].mode",
         ': "dedicated" (there is: shared)',
     ),
-    "tcp.allow": (LISTENER + 'allow = ["10.0.0.0/8"]', "sessions.chat.tcp[0].allow", ""),
-    "tcp.tls.cert": (LISTENER + 'tls.cert = "c.pem"', "sessions.chat.tcp[0].tls.cert", ""),
     "in the defaults": (SESSION + '[defaults]\nproxy = "env"', "defaults.proxy", ""),
     "variable": (SESSION + 'headers.A = "${env:A}"', "sessions.chat.headers.A", ": ${...}"),
     "escaped variable": (SESSION + 'headers.A = "$${A}"', "sessions.chat.headers.A", ": ${...}"),
@@ -106,6 +104,10 @@ def test_what_this_version_does(problems: Finder) -> None:
         eof_linger = 1
         reject_http = false
         allow_remote = true
+        [[sessions.chat.tcp]]
+        listen = "0.0.0.0:9001"
+        allow = ["192.0.2.0/24"]
+        tls = { cert = "cert.pem", key = "key.pem", client_ca = "ca.pem" }
         [[sessions.chat.tcp]]
         listen = "unix:/run/chat.sock"
         framing = "envelope"
