@@ -39,19 +39,16 @@ class Authority:
     def _sign(self, file: str, name: str, *more: str, days: int = 1) -> Certificate:
         request = self._make(file, name, *more)
         signed = request.cert.with_suffix(".signed")
-        _openssl(
-            *("x509", "-req", "-in", request.cert, "-CA", self._own.cert, "-CAkey", self._own.key),
-            *("-days", str(days), "-copy_extensions", "copy", "-out", signed),
-        )
+        by = ("-CA", self._own.cert, "-CAkey", self._own.key)
+        kept = ("-copy_extensions", "copy", "-days", str(days))
+        _openssl("x509", "-req", *kept, *by, "-in", request.cert, "-out", signed)
         signed.rename(request.cert)
         return request
 
     def _make(self, file: str, name: str, *more: str) -> Certificate:
         made = Certificate(self._folder / f"{file}.pem", self._folder / f"{file}.key")
-        _openssl(
-            *("req", "-new", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"),
-            *("-subj", f"/CN={name}", "-keyout", made.key, "-out", made.cert, *more),
-        )
+        curve = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes")
+        _openssl("req", "-new", *curve, "-subj", f"/CN={name}", "-keyout", made.key, "-out", made.cert, *more)
         return made
 
 
@@ -67,3 +64,9 @@ def _openssl(*arguments: str | Path) -> None:
     program = shutil.which("openssl")
     assert program is not None, "the command openssl is not installed"
     subprocess.run([program, *arguments], check=True, capture_output=True, timeout=30)
+
+
+def encrypt_key(key: Path, into: Path) -> Path:
+    """Write a key anew, with a passphrase."""
+    _openssl("pkey", "-in", key, "-aes256", "-passout", "pass:secret", "-out", into)
+    return into

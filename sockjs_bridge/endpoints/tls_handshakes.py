@@ -30,9 +30,11 @@ class Handshakes:
         if not acceptor.allows(address, connection.peer):
             return False
         room = acceptor.options.max_clients - acceptor.clients
-        if len(self._pending) >= room and not self._cut_oldest():
+        if room <= 0:
             acceptor.refuse("max_clients are connected", connection.peer)
             return False
+        if len(self._pending) >= room:
+            self._cut_oldest()
         while not self._budget.take():
             if not self._cut_oldest():
                 acceptor.refuse("no file descriptors left (raise the limit of open files)", connection.peer)
