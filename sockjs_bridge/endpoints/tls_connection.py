@@ -39,6 +39,7 @@ class TlsConnection(asyncio.Protocol, asyncio.Transport):
         self._is_up = False
         self._is_behind = False
         self._has_ended = False
+        self._has_answered = False
         self._records: list[tuple[int, int]] = []
         self._control_bytes = 0
         self._error: Exception | None = None
@@ -66,7 +67,9 @@ class TlsConnection(asyncio.Protocol, asyncio.Transport):
     def eof_received(self) -> bool:
         """The program has closed its half of the connection below TLS."""
         if not self._is_up:
-            self._refuse("it closed the connection")
+            # A client that does not like our certificate should say so, but some just hang up.
+            about = "; it may not accept our certificate (tls.cert)" if self._has_answered else ""
+            self._refuse(f"it closed the connection{about}")
         elif not self._has_ended:
             # It may have been anybody who cut this off, in the midst of a message.
             self._end(is_cut_off=True)
@@ -79,7 +82,8 @@ class TlsConnection(asyncio.Protocol, asyncio.Transport):
             self._client.connection_lost(self._error or error)
         else:
             self._handshakes.fail(self, str(error) if error else "the connection was lost")
-        del self._client  # it holds us: else both would stay in memory for long
+        # It holds us, and Python looks for such circles rarely: let go of it, and of what is large.
+        del self._client, self._tls, self._incoming, self._outgoing
 
     def pause_writing(self) -> None:
         """The kernel does not take everything."""
@@ -153,8 +157,9 @@ class TlsConnection(asyncio.Protocol, asyncio.Transport):
 
     def write_eof(self) -> None:
         """Tell the program that nothing more will come, after what was written; what it writes is still read."""
-        self._say_end()
-        self._socket.write_eof()
+        if not self._socket.is_closing():
+            self._say_end()
+            self._socket.write_eof()
 
     def close(self) -> None:
         """Close after what was written, with the end that TLS has for it."""
@@ -230,6 +235,7 @@ class TlsConnection(asyncio.Protocol, asyncio.Transport):
         data = self._outgoing.read()
         if not data:
             return
+        self._has_answered = True
         self._socket.write(data)
         if self._is_behind:
             self._control_bytes += len(data)
