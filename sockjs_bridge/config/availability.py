@@ -29,10 +29,6 @@ LIMITS: Mapping[str, Limit] = {
     "session.on_connect": ((),),
     "session.relogin_on": ((),),
     "session.keepalive": ((),),
-    "session.tcp.*.allow": ((),),
-    "session.tcp.*.tls.cert": ("",),
-    "session.tcp.*.tls.key": ("",),
-    "session.tcp.*.tls.client_ca": ("",),
 }
 
 

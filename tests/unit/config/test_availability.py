@@ -22,8 +22,6 @@ NOT_YET = {
     "on_connect": (SESSION + 'on_connect = [{ send = "x" }]', "sessions.chat.on_connect", ""),
     "relogin_on": (SESSION + 'relogin_on = [{ match = "x" }]', "sessions.chat.relogin_on", ""),
     "keepalive": (SESSION + 'keepalive = [{ send = "x", every = 1 }]', "sessions.chat.keepalive", ""),
-    "tcp.allow": (LISTENER + 'allow = ["10.0.0.0/8"]', "sessions.chat.tcp[0].allow", ""),
-    "tcp.tls.cert": (LISTENER + 'tls.cert = "c.pem"', "sessions.chat.tcp[0].tls.cert", ""),
     "in the defaults": (SESSION + '[defaults]\nproxy = "env"', "defaults.proxy", ""),
     "variable": (SESSION + 'headers.A = "${env:A}"', "sessions.chat.headers.A", ": ${...}"),
     "escaped variable": (SESSION + 'headers.A = "$${A}"', "sessions.chat.headers.A", ": ${...}"),
@@ -102,13 +100,17 @@ def test_what_this_version_does(problems: Finder) -> None:
         reject_http = false
         allow_remote = true
         [[sessions.chat.tcp]]
+        listen = "0.0.0.0:9001"
+        allow = ["192.0.2.0/24"]
+        tls = { cert = "cert.pem", key = "key.pem", client_ca = "ca.pem" }
+        [[sessions.chat.tcp]]
         listen = "unix:/run/chat.sock"
         framing = "envelope"
         slow_client = "disconnect"
         socket_mode = "0660"
         [sessions.each]
         url = "http://h"
-        tcp = [{ listen = "9001", mode = "dedicated" }]
+        tcp = [{ listen = "9002", mode = "dedicated" }]
         """
 
     assert problems(text) == []
@@ -118,14 +120,12 @@ def test_what_is_wrong_inside_a_missing_feature_is_not_reported(problems: Finder
     lines = problems(
         SESSION
         + 'relogin_on = [{ mtch = "x" }]\n'
-        + 'tcp = [{ listen = "9000", allow = ["10.0.0.0/8"] }]\n'
         + 'on_connect = [{ snd = "x" }]\n'
     )
 
     assert [line.split(": ", 1)[1] for line in lines] == [
         "sessions.chat.on_connect: not available in this version",
         "sessions.chat.relogin_on: not available in this version",
-        "sessions.chat.tcp[0].allow: not available in this version",
     ]
 
 
