@@ -117,11 +117,7 @@ def test_what_this_version_does(problems: Finder) -> None:
 
 
 def test_what_is_wrong_inside_a_missing_feature_is_not_reported(problems: Finder) -> None:
-    lines = problems(
-        SESSION
-        + 'relogin_on = [{ mtch = "x" }]\n'
-        + 'on_connect = [{ snd = "x" }]\n'
-    )
+    lines = problems(SESSION + 'relogin_on = [{ mtch = "x" }]\n' + 'on_connect = [{ snd = "x" }]\n')
 
     assert [line.split(": ", 1)[1] for line in lines] == [
         "sessions.chat.on_connect: not available in this version",
