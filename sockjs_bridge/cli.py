@@ -194,12 +194,9 @@ def _check(options: argparse.Namespace) -> int:
     config = _load(options)
     from sockjs_bridge.protocol.urls import BaseUrl
 
-    if any(endpoint.curve.secret_key_file for each in config.sessions.values() for endpoint in each.zmq):
-        from sockjs_bridge.local_zeromq import key_problems
-
-        problems = key_problems(config)
-        if problems:
-            raise ConfigError(_labelled(problems, options))
+    problems = _file_problems(config)
+    if problems:
+        raise ConfigError(_labelled(problems, options))
     for name, session in config.sessions.items():
         print(f"session {name}: {BaseUrl.parse(session.url).shown} by {', '.join(session.transports)}")
         for listener in session.tcp:
@@ -210,6 +207,20 @@ def _check(options: argparse.Namespace) -> int:
         if not session.tcp and not session.zmq:
             print(f"session {name}: no listener; what the server sends goes nowhere")
     return EXIT_OK
+
+
+def _file_problems(config: "Config") -> list[tuple[str, str]]:
+    sessions = config.sessions.values()
+    problems: list[tuple[str, str]] = []
+    if any(each.proxy or each.tls.ca or each.tls.cert for each in sessions):
+        from sockjs_bridge.upstream_route import route_problems
+
+        problems += route_problems(config)
+    if any(endpoint.curve.secret_key_file for each in sessions for endpoint in each.zmq):
+        from sockjs_bridge.local_zeromq import key_problems
+
+        problems += key_problems(config)
+    return problems
 
 
 def _keygen(options: argparse.Namespace) -> int:

@@ -12,6 +12,7 @@ import picows
 
 from sockjs_bridge.errors import ConnectError, Obstacle
 from sockjs_bridge.transports.status import describe_status, hint_on_connecting
+from sockjs_bridge.transports.tls import explain_tls, failure_of
 
 _HEAR_OUT_SECONDS = 0.5
 _HEAR_OUT_BYTES = 65536
@@ -19,15 +20,21 @@ _HEAR_OUT_BYTES = 65536
 _STATUS_LINE = re.compile(rb"HTTP/\d(?:\.\d)? +(\d{3})")
 
 
-def explain(error: Exception) -> ConnectError:
-    """Map what picows, ssl or a socket raised during a handshake."""
+def explain(error: Exception, name: str) -> ConnectError:
+    """Map what picows, ssl or a socket raised during a handshake; `name` is the server's in TLS."""
     if isinstance(error, picows.WSHandshakeError):
         return _refusal(error)
-    if isinstance(error, ssl.SSLCertVerificationError):
-        return ConnectError(Obstacle.TLS, f"the server's certificate is not accepted: {error.verify_message}")
     if isinstance(error, ssl.SSLError):
-        return ConnectError(Obstacle.TLS, f"TLS failed: {error.reason or error}")
+        return explain_tls(error, name)
     return ConnectError(Obstacle.HANDSHAKE, f"the connection broke during the handshake: {error}")
+
+
+def explain_silence(ws: picows.WSTransport, name: str) -> ConnectError:
+    """Say why the server may have hung up instead of answering the handshake."""
+    failure = failure_of(ws.underlying_transport)
+    if failure is not None:
+        return explain_tls(failure, name)
+    return ConnectError(Obstacle.HANDSHAKE, "the server closed the connection during the WebSocket handshake")
 
 
 def _refusal(error: picows.WSHandshakeError) -> ConnectError:

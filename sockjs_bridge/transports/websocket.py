@@ -3,7 +3,6 @@
 import asyncio
 import logging
 import socket
-import ssl
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -14,14 +13,14 @@ import picows
 from picows import WSCloseCode, WSFrame, WSMsgType, WSTransport
 from yarl import URL
 
-from sockjs_bridge.errors import Cause, ConnectError, Obstacle
+from sockjs_bridge.errors import Cause
 from sockjs_bridge.protocol.frames import NO_STATUS, encode_messages
 from sockjs_bridge.protocol.session import DROPPED
 from sockjs_bridge.tcp_info import seconds_since_last_data
 from sockjs_bridge.transports.base import LONGEST_TURN_SECONDS, Receiver, TransportClosed
 from sockjs_bridge.transports.cookies import SessionCookies
-from sockjs_bridge.transports.dial import dial
-from sockjs_bridge.transports.handshake import cookies_of_refusal, explain, hear_out, let_go
+from sockjs_bridge.transports.handshake import cookies_of_refusal, explain, explain_silence, hear_out, let_go
+from sockjs_bridge.transports.route import Route, TlsArguments
 
 NORMAL_CLOSURE = 1000
 PROTOCOL_ERROR = 1002
@@ -52,7 +51,7 @@ class WebSocketOptions:
     headers: Mapping[str, str]
     max_frame_bytes: int
     batch_bytes: int
-    tls: ssl.SSLContext | None = None
+    route: Route
 
 
 class WebSocketTransport:
@@ -91,21 +90,24 @@ class WebSocketTransport:
 
     async def connect(self, receiver: Receiver) -> None:
         """Connect and shake hands. Raises ConnectError; the caller bounds the time."""
-        url = self._options.url
-        self._sock = sock = await dial(url.raw_host or "", url.port or 0)
+        url, route = self._options.url, self._options.route
+        tls = route.tls_arguments(url)
+        self._sock = sock = await route.dial(url)
         self.reached = True
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE_BUFFER_BYTES)
         with sock.dup() as spare:
-            await self._shake_hands(sock, spare, receiver)
+            await self._shake_hands(sock, spare, tls, receiver)
 
-    async def _shake_hands(self, sock: socket.socket, spare: socket.socket, receiver: Receiver) -> None:
-        url = self._options.url
+    async def _shake_hands(
+        self, sock: socket.socket, spare: socket.socket, tls: TlsArguments, receiver: Receiver
+    ) -> None:
+        url, name = self._options.url, tls.get("server_hostname", "")
         listener = _Listener(receiver, self._options, self._connected, self._ended)
         try:
-            _, listening = await picows.ws_connect(
+            ws, listening = await picows.ws_connect(
                 lambda _request, _response: listener,
                 "ws" + str(url).removeprefix("http"),
-                ssl_context=self._options.tls,
+                ssl_context=tls.pop("ssl", None),
                 socket_factory=lambda _url: sock,
                 websocket_handshake_timeout=None,
                 logger_name=_picows_log,
@@ -115,13 +117,14 @@ class WebSocketTransport:
                 max_redirects=0,
                 read_buffer_init_size=_READ_BUFFER_BYTES,
                 use_aiofastnet=False,
+                **tls,
             )
-        except (picows.WSHandshakeError, ssl.SSLError, OSError) as error:
+        except (picows.WSHandshakeError, OSError) as error:
             self._cookies.store(url, cookies_of_refusal(error))
             if isinstance(error, picows.WSHandshakeError):
                 await hear_out(spare)
             let_go(sock, spare)
-            raise explain(error) from error
+            raise explain(error, name) from error
         except asyncio.CancelledError:
             # picows leaves a connection that waits for its handshake open when it is cancelled.
             let_go(sock, spare)
@@ -129,9 +132,7 @@ class WebSocketTransport:
         # picows returns as if connected, but without a listener, when the peer hung up meanwhile.
         if cast("picows.WSListener | None", listening) is None:
             let_go(sock, spare)
-            raise ConnectError(
-                Obstacle.HANDSHAKE, "the server closed the connection during the WebSocket handshake"
-            )
+            raise explain_silence(ws, name)
 
     async def wait_closed(self) -> TransportClosed:
         """Wait for the end of the connection, or until it is abandoned."""
