@@ -5,8 +5,10 @@ import os
 import re
 import socket
 import ssl
+from collections.abc import Coroutine
 from contextlib import suppress
 from http import HTTPStatus
+from typing import Any, TypeVar
 
 import picows
 
@@ -14,6 +16,7 @@ from sockjs_bridge.errors import ConnectError, Obstacle
 from sockjs_bridge.transports.status import describe_status, hint_on_connecting
 from sockjs_bridge.transports.tls import explain_tls, failure_of
 
+_T = TypeVar("_T")
 _HEAR_OUT_SECONDS = 0.5
 _HEAR_OUT_BYTES = 65536
 # picows gives no response object for HTTP/1.0 and for statuses it does not know.
@@ -62,6 +65,22 @@ def cookies_of_refusal(error: Exception) -> list[str]:
     return [
         value.strip().decode("latin-1") for name, _, value in lines if name.strip().lower() == b"set-cookie"
     ]
+
+
+async def see_through(connecting: Coroutine[Any, Any, _T], spare: socket.socket) -> _T:
+    """Await what begins to talk on a connected socket, of which `spare` is a duplicate.
+
+    It is never cancelled itself: uvloop would then close a connection that its TLS goes on writing to, and
+    picows leaves one open that waits for its handshake. Instead the connection is broken, so that it fails.
+    """
+    task = asyncio.get_running_loop().create_task(connecting, name="connect")
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        with suppress(OSError):
+            spare.shutdown(socket.SHUT_RDWR)
+        await asyncio.gather(task, return_exceptions=True)
+        raise
 
 
 async def hear_out(spare: socket.socket) -> None:

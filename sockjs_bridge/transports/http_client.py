@@ -18,7 +18,7 @@ from yarl import URL
 from sockjs_bridge.errors import ConnectError, Obstacle
 from sockjs_bridge.transports.cookies import SessionCookies
 from sockjs_bridge.transports.dial import plain_reason
-from sockjs_bridge.transports.handshake import let_go
+from sockjs_bridge.transports.handshake import let_go, see_through
 from sockjs_bridge.transports.route import Route, TlsArguments
 from sockjs_bridge.transports.tls import explain_tls, tls_failure
 
@@ -109,7 +109,8 @@ class _Connector(aiohttp.BaseConnector):
     async def _start(self, sock: socket.socket, tls: TlsArguments) -> ResponseHandler:
         with sock.dup() as spare:
             try:
-                _, protocol = await self._loop.create_connection(self._factory, sock=sock, **tls)
+                connecting = self._loop.create_connection(self._factory, sock=sock, **tls)
+                _, protocol = await see_through(connecting, spare)
             except BaseException:
                 let_go(sock, spare)
                 raise

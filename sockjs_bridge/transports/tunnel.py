@@ -12,11 +12,12 @@ from python_socks.async_.asyncio import Proxy as Socks
 from sockjs_bridge.errors import ConnectError, Obstacle
 from sockjs_bridge.transports.proxy import Proxy
 
+_BEGINNING = b"HTTP/"
 _HEAD_END = b"\r\n\r\n"
 _LARGEST_HEAD_BYTES = 64 * 1024
 _PIECE_BYTES = 4096
 _STATUS_LINE = re.compile(rb"HTTP/\d(?:\.\d)? +(\d{3})")
-_SCHEMES = re.compile(rb"^proxy-authenticate:[ \t]*([\w-]+)", re.IGNORECASE | re.MULTILINE)
+_SCHEMES = re.compile(rb"^(?:proxy|www)-authenticate:[ \t]*([\w-]+)", re.IGNORECASE | re.MULTILINE)
 # The library wants a limit of its own; the caller's is the one that counts.
 _SOCKS_SECONDS = 24 * 3600.0
 _SOCKS_REPLIES = {  # RFC 1928 section 6
@@ -59,7 +60,8 @@ async def _connect_http(sock: socket.socket, proxy: Proxy, host: str, port: int)
     while _HEAD_END not in head:
         piece = await loop.sock_recv(sock, _PIECE_BYTES)
         head += piece
-        if not piece or len(head) > _LARGEST_HEAD_BYTES:
+        is_http = head.startswith(_BEGINNING[: len(head)])
+        if not piece or not is_http or len(head) > _LARGEST_HEAD_BYTES:
             break
     found = _STATUS_LINE.match(head)
     if found is None:
@@ -73,17 +75,17 @@ async def _connect_http(sock: socket.socket, proxy: Proxy, host: str, port: int)
 
 def _http_refusal(status: int, head: bytes | bytearray, proxy: Proxy, target: str) -> str:
     match status:
-        case 407:
+        case 401 | 407:  # tinyproxy says 401 where user and password are wrong
             schemes = {name.decode().lower() for name in _SCHEMES.findall(head)}
             if schemes and "basic" not in schemes:
-                return f"wants a login that the bridge does not know ({', '.join(sorted(schemes))}): 407"
+                return f"wants a login that the bridge does not know ({', '.join(sorted(schemes))}): {status}"
             if proxy.user is None:
-                return "wants user and password, as in http://user:password@host:port: 407"
-            return "does not accept user and password: 407"
+                return f"wants user and password, as in http://user:password@host:port: {status}"
+            return f"does not accept user and password: {status}"
         case 403:
             return f"does not allow a connection to {target}: 403"
-        case 502 | 503 | 504:
-            return f"cannot reach {target}: {status}"
+    if status >= 500:
+        return f"cannot reach {target}: {status}"
     return f"refuses a connection to {target}: {status}"
 
 

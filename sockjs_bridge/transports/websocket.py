@@ -19,7 +19,14 @@ from sockjs_bridge.protocol.session import DROPPED
 from sockjs_bridge.tcp_info import seconds_since_last_data
 from sockjs_bridge.transports.base import LONGEST_TURN_SECONDS, Receiver, TransportClosed
 from sockjs_bridge.transports.cookies import SessionCookies
-from sockjs_bridge.transports.handshake import cookies_of_refusal, explain, explain_silence, hear_out, let_go
+from sockjs_bridge.transports.handshake import (
+    cookies_of_refusal,
+    explain,
+    explain_silence,
+    hear_out,
+    let_go,
+    see_through,
+)
 from sockjs_bridge.transports.route import Route, TlsArguments
 
 NORMAL_CLOSURE = 1000
@@ -104,7 +111,7 @@ class WebSocketTransport:
         url, name = self._options.url, tls.get("server_hostname", "")
         listener = _Listener(receiver, self._options, self._connected, self._ended)
         try:
-            ws, listening = await picows.ws_connect(
+            connecting = picows.ws_connect(
                 lambda _request, _response: listener,
                 "ws" + str(url).removeprefix("http"),
                 ssl_context=tls.pop("ssl", None),
@@ -119,6 +126,7 @@ class WebSocketTransport:
                 use_aiofastnet=False,
                 **tls,
             )
+            ws, listening = await see_through(connecting, spare)
         except (picows.WSHandshakeError, OSError) as error:
             self._cookies.store(url, cookies_of_refusal(error))
             if isinstance(error, picows.WSHandshakeError):
@@ -126,7 +134,6 @@ class WebSocketTransport:
             let_go(sock, spare)
             raise explain(error, name) from error
         except asyncio.CancelledError:
-            # picows leaves a connection that waits for its handshake open when it is cancelled.
             let_go(sock, spare)
             raise
         # picows returns as if connected, but without a listener, when the peer hung up meanwhile.
