@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from io import BytesIO
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
+from weakref import WeakKeyDictionary
 
 import aiohttp
 from aiohttp import ClientHandlerType, ClientRequest, ClientResponse, ClientTimeout
@@ -67,6 +68,8 @@ class _Connector(aiohttp.BaseConnector):
     def __init__(self, route: Route) -> None:
         self._route = route
         self._addresses: dict[str, str] = {}
+        # Those that speak TLS, as long as they are not closed altogether.
+        self._secured: WeakKeyDictionary[ResponseHandler, asyncio.WriteTransport] = WeakKeyDictionary()
         self.reached: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         super().__init__(limit=0, keepalive_timeout=_KEEP_SECONDS)
 
@@ -110,15 +113,20 @@ class _Connector(aiohttp.BaseConnector):
         with sock.dup() as spare:
             try:
                 connecting = self._loop.create_connection(self._factory, sock=sock, **tls)
-                _, protocol = await see_through(connecting, spare)
+                transport, protocol = await see_through(connecting, spare)
             except BaseException:
                 let_go(sock, spare)
                 raise
+        if tls:
+            self._secured[protocol] = transport
         return protocol
 
     def close(self, *, abort_ssl: bool = True) -> Awaitable[None]:
-        """Close every connection, without taking leave of TLS: nothing more would be read."""
-        return super().close(abort_ssl=abort_ssl)
+        """Close every connection, also those that still wait for the server to take leave of TLS."""
+        closing = super().close(abort_ssl=abort_ssl)
+        for transport in list(self._secured.values()):
+            transport.abort()
+        return closing
 
 
 class HttpClient:
@@ -197,6 +205,7 @@ class HttpClient:
     ) -> None:
         """Close every connection."""
         await self._http.close()
+        await asyncio.sleep(0)  # the next turn of the loop sees what was aborted closed
 
 
 class _ErrorsOf:

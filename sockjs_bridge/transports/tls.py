@@ -214,7 +214,7 @@ def explain_tls(error: ssl.SSLError, name: str) -> ConnectError:
     """Say in one sentence what is wrong, and what to do. `name` is what the certificate must have."""
     if isinstance(error, ssl.SSLCertVerificationError):
         return ConnectError(Obstacle.TLS, f"the server's certificate {_about_certificate(error, name)}")
-    reason = error.reason or ""
+    reason = getattr(error, "reason", None) or ""
     for part, meaning in _REASONS:
         if part in reason:
             return ConnectError(Obstacle.TLS, meaning)
