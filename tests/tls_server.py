@@ -17,7 +17,7 @@ class TlsServer:
 
     def __init__(self, context: ssl.SSLContext) -> None:
         self.names: list[str | None] = []
-        self.subjects: list[str] = []
+        self.serials: list[str] = []
         """The serial numbers of the certificates that clients showed."""
         context.sni_callback = self._note_name
         self._context = context
@@ -42,22 +42,19 @@ class TlsServer:
 
     def _serve(self, sock: socket.socket) -> None:
         sock.settimeout(_SECONDS)
-        with sock, suppress(OSError):
-            try:
-                tls = self._context.wrap_socket(sock, server_side=True, do_handshake_on_connect=False)
-                with tls:
-                    tls.do_handshake()
-                    certificate = tls.getpeercert()
-                    if certificate:
-                        self.subjects.append(str(certificate["serialNumber"]))
-                    read_head(tls)
-                    tls.sendall(_ANSWER)
-            finally:
-                # As servers do that want their last words to arrive.
-                with suppress(OSError):
-                    sock.shutdown(socket.SHUT_WR)
-                    while sock.recv(65536):
-                        pass
+        with self._context.wrap_socket(sock, server_side=True, do_handshake_on_connect=False) as tls:
+            with suppress(OSError):
+                tls.do_handshake()
+                certificate = tls.getpeercert()
+                if certificate:
+                    self.serials.append(str(certificate["serialNumber"]))
+                read_head(tls)
+                tls.sendall(_ANSWER)
+            # As servers do that want their last words to arrive: to close now would be a reset.
+            with suppress(OSError):
+                tls.shutdown(socket.SHUT_WR)
+                while tls.recv(65536):
+                    pass
 
     def __enter__(self) -> Self:
         return self

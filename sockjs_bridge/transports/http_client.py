@@ -21,7 +21,7 @@ from sockjs_bridge.transports.cookies import SessionCookies
 from sockjs_bridge.transports.dial import plain_reason
 from sockjs_bridge.transports.handshake import let_go, see_through
 from sockjs_bridge.transports.route import Route, TlsArguments
-from sockjs_bridge.transports.tls import explain_tls, tls_failure
+from sockjs_bridge.transports.tls import explain_tls, failure_of, tls_failure
 
 if TYPE_CHECKING:
     from aiohttp.connector import Connection
@@ -70,6 +70,7 @@ class _Connector(aiohttp.BaseConnector):
         self._addresses: dict[str, str] = {}
         # Those that speak TLS, as long as they are not closed altogether.
         self._secured: WeakKeyDictionary[ResponseHandler, asyncio.WriteTransport] = WeakKeyDictionary()
+        self._newest: asyncio.BaseTransport | None = None
         self.reached: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         super().__init__(limit=0, keepalive_timeout=_KEEP_SECONDS)
 
@@ -118,8 +119,13 @@ class _Connector(aiohttp.BaseConnector):
                 let_go(sock, spare)
                 raise
         if tls:
-            self._secured[protocol] = transport
+            self._secured[protocol] = self._newest = transport
         return protocol
+
+    @property
+    def tls_failure(self) -> ssl.SSLError | None:
+        """What reading from the newest connection failed with: aiohttp does not tell while it has not written yet."""
+        return failure_of(self._newest) if self._newest is not None else None
 
     def close(self, *, abort_ssl: bool = True) -> Awaitable[None]:
         """Close every connection, also those that still wait for the server to take leave of TLS."""
@@ -157,7 +163,7 @@ class HttpClient:
     @asynccontextmanager
     async def receive(self, method: str, url: URL) -> AsyncIterator[ClientResponse]:
         """Ask for something that the server may answer whenever it likes. Raises ConnectError."""
-        with _ErrorsOf(url, self._options.route):
+        with _ErrorsOf(url, self._options.route, self._connector):
             async with self._http.request(method, url, allow_redirects=False) as response:
                 self._keep_cookies(response)
                 yield response
@@ -165,7 +171,7 @@ class HttpClient:
     async def post(self, url: URL, body: bytes, content_type: str) -> int:
         """Post, and tell the status of the answer. Raises ConnectError and TimeoutError."""
         limit = self._options.connect_timeout + len(body) / _SLOWEST_UPLOAD_BYTES_PER_SECOND
-        with _ErrorsOf(url, self._options.route):
+        with _ErrorsOf(url, self._options.route, self._connector):
             async with self._http.post(
                 url,
                 # In one piece a large one stops the loop for long, and aiohttp warns of it.
@@ -181,7 +187,7 @@ class HttpClient:
     async def get(self, url: URL) -> tuple[int, bytes]:
         """Get a small document: its status and body. Raises ConnectError and TimeoutError."""
         timeout = ClientTimeout(total=self._options.connect_timeout)
-        with _ErrorsOf(url, self._options.route):
+        with _ErrorsOf(url, self._options.route, self._connector):
             async with self._http.get(url, allow_redirects=False, timeout=timeout) as response:
                 self._keep_cookies(response)
                 body = b""
@@ -211,9 +217,10 @@ class HttpClient:
 class _ErrorsOf:
     """Maps what aiohttp raises to ConnectError, once, at this seam."""
 
-    def __init__(self, url: URL, route: Route) -> None:
+    def __init__(self, url: URL, route: Route, connector: _Connector) -> None:
         self._url = url
         self._route = route
+        self._connector = connector
 
     def __enter__(self) -> None:
         pass
@@ -222,14 +229,13 @@ class _ErrorsOf:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if isinstance(error, aiohttp.ClientError):
-            name = self._route.tls.name_of(self._url.raw_host or "")
-            raise _explain(error, self._url, name) from error
+            failure = tls_failure(error) or self._connector.tls_failure
+            if failure is not None:
+                raise explain_tls(failure, self._route.tls.name_of(self._url.raw_host or "")) from error
+            raise _explain(error, self._url) from error
 
 
-def _explain(error: aiohttp.ClientError, url: URL, name: str) -> ConnectError:
-    failure = tls_failure(error)
-    if failure is not None:
-        return explain_tls(failure, name)
+def _explain(error: aiohttp.ClientError, url: URL) -> ConnectError:
     match error:
         case aiohttp.ConnectionTimeoutError():
             return ConnectError(Obstacle.UNREACHABLE, f"no answer from {url.raw_host} port {url.port}")
