@@ -200,8 +200,9 @@ def _check(options: argparse.Namespace) -> int:
     for name, session in config.sessions.items():
         print(f"session {name}: {BaseUrl.parse(session.url).shown} by {', '.join(session.transports)}")
         for listener in session.tcp:
-            tls = ", tls" if listener.tls.cert else ""
-            print(f"session {name}: tcp {listener.address}, {listener.framing}, {listener.direction}{tls}")
+            more = ", tls" if listener.tls.cert else ""
+            more += ", dedicated" if listener.mode == "dedicated" else ""
+            print(f"session {name}: tcp {listener.address}, {listener.framing}, {listener.direction}{more}")
         for endpoint in session.zmq:
             verb = "at" if endpoint.bind else "connects to"
             print(f"session {name}: zmq {endpoint.type} {verb} {endpoint.endpoint}, {endpoint.layout}")
@@ -217,6 +218,10 @@ def _file_problems(config: "Config") -> list[tuple[str, str]]:
         from sockjs_bridge.local_certificates import certificate_problems
 
         problems += certificate_problems(config)
+    if any(each.proxy or each.tls.ca or each.tls.cert for each in sessions):
+        from sockjs_bridge.upstream_route import route_problems
+
+        problems += route_problems(config)
     if any(endpoint.curve.secret_key_file for each in sessions for endpoint in each.zmq):
         from sockjs_bridge.local_zeromq import key_problems
 

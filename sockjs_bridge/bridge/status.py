@@ -16,6 +16,8 @@ class UpstreamState(StrEnum):
     FAILED = "failed"
     """`max_attempts` rounds have failed: no further try."""
     STOPPED = "stopped"
+    ON_DEMAND = "on_demand"
+    """There is no session but those of the clients of dedicated listeners."""
 
 
 @dataclass(frozen=True, slots=True)

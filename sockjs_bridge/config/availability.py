@@ -20,16 +20,9 @@ Limit = tuple[object, ...] | Callable[[Any], bool]
 
 # `*` is any table or array element; `session` is each session and [defaults].
 LIMITS: Mapping[str, Limit] = {
-    "session.proxy": ("",),
-    "session.tls.ca": ("",),
-    "session.tls.cert": ("",),
-    "session.tls.key": ("",),
-    "session.tls.server_name": ("",),
-    "session.tls.verify": (True,),
     "session.on_connect": ((),),
     "session.relogin_on": ((),),
     "session.keepalive": ((),),
-    "session.tcp.*.mode": ("shared",),
 }
 
 

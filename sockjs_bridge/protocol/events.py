@@ -114,4 +114,9 @@ class GiveUp:
     rounds: int
 
 
-LifecycleCommand = AskInfo | Connect | Wait | CarryOn | GiveUp
+@dataclass(frozen=True, slots=True)
+class Finish:
+    """The only session there was to be has ended: make no further attempt."""
+
+
+LifecycleCommand = AskInfo | Connect | Wait | CarryOn | GiveUp | Finish

@@ -12,6 +12,7 @@ from sockjs_bridge.protocol.events import (
     CarryOn,
     Connect,
     DelayElapsed,
+    Finish,
     GiveUp,
     InfoReceived,
     LifecycleCommand,
@@ -45,7 +46,8 @@ class Lifecycle:
     once a session has been open for `stable_after` the delays start over and the full order counts.
     With `asks_info` a round begins with the question what the server offers; it need not answer.
     All times are seconds of one monotonic clock. `origin` is the configured Origin header, if any;
-    without one, a 403 is tried once more with `same_origin`, and what opened is kept.
+    without one, a 403 is tried once more with `same_origin`, and what opened is kept. Without `reopens`,
+    the end of the first session that opens is the end of all.
     """
 
     def __init__(
@@ -54,6 +56,7 @@ class Lifecycle:
         policy: ReconnectPolicy,
         *,
         asks_info: bool = False,
+        reopens: bool = True,
         origin: str | None,
         same_origin: str,
         random: Callable[[], float],
@@ -62,6 +65,7 @@ class Lifecycle:
         self._transports = tuple(transports)
         self._policy = policy
         self._asks_info = asks_info
+        self._reopens = reopens
         self._info = InfoReceived(None, 0.0)
         self._origin = origin
         self._same_origin = same_origin
@@ -106,6 +110,8 @@ class Lifecycle:
         return CarryOn()
 
     def _closed(self, now: float) -> LifecycleCommand:
+        if not self._reopens:
+            return Finish()
         lasted = now - self._opened_at if self._opened_at is not None else 0.0
         self._opened_at = None
         # A session that ends as soon as it opens is no end of an outage: its server gets growing delays.

@@ -14,20 +14,10 @@ LISTENER = SESSION + '[[sessions.chat.tcp]]\nlisten = "9000"\n'
 
 # name: (text, the key path, what follows the sentence)
 NOT_YET = {
-    "proxy": (SESSION + 'proxy = "http://user:hunter2@p"', "sessions.chat.proxy", ""),
-    "tls.ca": (SESSION + 'tls.ca = "ca.pem"', "sessions.chat.tls.ca", ""),
-    "tls.cert": (SESSION + 'tls.cert = "cert.pem"', "sessions.chat.tls.cert", ""),
-    "tls.server_name": (SESSION + 'tls.server_name = "h"', "sessions.chat.tls.server_name", ""),
-    "tls.verify": (SESSION + "tls.verify = false", "sessions.chat.tls.verify", ""),
     "on_connect": (SESSION + 'on_connect = [{ send = "x" }]', "sessions.chat.on_connect", ""),
     "relogin_on": (SESSION + 'relogin_on = [{ match = "x" }]', "sessions.chat.relogin_on", ""),
     "keepalive": (SESSION + 'keepalive = [{ send = "x", every = 1 }]', "sessions.chat.keepalive", ""),
-    "tcp.mode": (
-        LISTENER + 'mode = "dedicated"',
-        "sessions.chat.tcp[0].mode",
-        ': "dedicated" (there is: shared)',
-    ),
-    "in the defaults": (SESSION + '[defaults]\nproxy = "env"', "defaults.proxy", ""),
+    "in the defaults": (SESSION + '[defaults]\nrelogin_on = [{ match = "x" }]', "defaults.relogin_on", ""),
     "variable": (SESSION + 'headers.A = "${env:A}"', "sessions.chat.headers.A", ": ${...}"),
     "escaped variable": (SESSION + 'headers.A = "$${A}"', "sessions.chat.headers.A", ": ${...}"),
     "variable where it makes no sense": (SESSION + '[log]\nlevel = "${env:A}"', "log.level", ": ${...}"),
@@ -82,6 +72,8 @@ def test_what_this_version_does(problems: Finder) -> None:
         cookies = { a = "b" }
         cookie_file = "jar"
         server_id = "123"
+        proxy = "socks5://user:hunter2@p:1080"
+        tls = { ca = "ca.pem", cert = "cert.pem", key = "key.pem", server_name = "h", verify = false }
         connect_timeout = 1
         open_timeout = 1
         silence_timeout = 1
@@ -113,23 +105,20 @@ def test_what_this_version_does(problems: Finder) -> None:
         framing = "envelope"
         slow_client = "disconnect"
         socket_mode = "0660"
+        [sessions.each]
+        url = "http://h"
+        tcp = [{ listen = "9002", mode = "dedicated" }]
         """
 
     assert problems(text) == []
 
 
 def test_what_is_wrong_inside_a_missing_feature_is_not_reported(problems: Finder) -> None:
-    lines = problems(
-        SESSION
-        + 'relogin_on = [{ mtch = "x" }]\n'
-        + 'tcp = [{ listen = "9000", mode = "dedicated" }]\n'
-        + 'on_connect = [{ snd = "x" }]\n'
-    )
+    lines = problems(SESSION + 'relogin_on = [{ mtch = "x" }]\n' + 'on_connect = [{ snd = "x" }]\n')
 
     assert [line.split(": ", 1)[1] for line in lines] == [
         "sessions.chat.on_connect: not available in this version",
         "sessions.chat.relogin_on: not available in this version",
-        'sessions.chat.tcp[0].mode: not available in this version: "dedicated" (there is: shared)',
     ]
 
 
