@@ -159,7 +159,10 @@ WRONG = {
     "SESSIONS__CHAT__QUEUE": ('{"max_byte": 1}', 'max_byte: unknown key (did you mean "max_bytes"?)'),
     "DEFAULTS__TCP": ('[{"listn": "1", "listen": "0"}]', '[0].listn: unknown key (did you mean "listen"?)'),
     "DEFAULTS__PROXY": ("env", "not available in this version"),
-    "DEFAULTS__HEADERS__X": ("${x}", "not available in this version: ${...}"),
+    "DEFAULTS__HEADERS__X": (
+        "${x}",
+        'unknown variable "${x}" (nothing is captured before; a literal "${" is written "$${")',
+    ),
 }
 
 
