@@ -96,6 +96,7 @@ class TcpClient(asyncio.Protocol):
         if self.accepted:
             self._input.stop_answering()
             self._group.dismiss(self, error, self._abort_reason)
+            self.output.forget()
 
     def pause_writing(self) -> None:
         """The kernel does not take everything at once."""
