@@ -12,7 +12,7 @@ BridgeError
 `-- ConnectError          an attempt to reach the server failed before the session was open
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from enum import StrEnum
 
 
@@ -76,9 +76,9 @@ class ConfigError(BridgeError):
     `problems` are lines ready for the user: file or variable, key path, what is wrong, what was meant.
     """
 
-    def __init__(self, problems: Sequence[str]) -> None:
-        super().__init__("\n".join(problems))
+    def __init__(self, problems: Iterable[str]) -> None:
         self.problems = tuple(problems)
+        super().__init__("\n".join(self.problems))
 
 
 class BindError(BridgeError):

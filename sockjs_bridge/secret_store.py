@@ -3,6 +3,7 @@
 import json
 import os
 import stat
+import threading
 from collections.abc import Iterable, Iterator, Mapping
 from html import escape
 from pathlib import Path
@@ -17,6 +18,7 @@ _LARGEST_SECRET_BYTES = 64 * 1024
 _SHORTEST_MASKED = 4
 # Of what was read at start, and what logins brought: sessions of single clients bring new values all day.
 _MOST_KEPT = 4000
+_NO_SECRETS = {"true", "false", "null"}
 # A message in a frame in a log line in JSON is escaped three times.
 _LAYERS_OF_ESCAPES = 3
 
@@ -32,6 +34,8 @@ class SecretStore:
         self._known: dict[str, tuple[str, ...]] = {}
         self._captured: dict[str, tuple[str, ...]] = {}
         self._ordered: list[str] | None = []
+        # Secrets are read in other threads, logs are written in this one.
+        self._lock = threading.Lock()
 
     def __eq__(self, other: object) -> bool:
         """Configurations that are equal stay so, whatever has been read for them."""
@@ -61,32 +65,38 @@ class SecretStore:
         self._add(self._known, value)
 
     def remember_captured(self, values: Iterable[str]) -> None:
-        """Never show these values of a login: neither as they are nor line by line."""
+        """Never show these values of a login."""
         for value in values:
-            self._add(self._captured, value)
+            if value not in _NO_SECRETS:
+                self._add(self._captured, value)
 
     def mask(self, text: str) -> str:
         """The text without any value that was remembered, in whatever way it is escaped there."""
-        if self._ordered is None:
-            every = (*self._known.values(), *self._captured.values())
-            forms = {form for forms_of_one in every for form in forms_of_one}
-            # A value may be a part of another one.
-            self._ordered = sorted(forms, key=len, reverse=True)
-        for form in self._ordered:
+        for form in self._in_order():
             if form in text:
                 text = text.replace(form, MASK)
         return text
 
+    def _in_order(self) -> list[str]:
+        with self._lock:
+            if self._ordered is None:
+                every = (*self._known.values(), *self._captured.values())
+                forms = {form for forms_of_one in every for form in forms_of_one}
+                # A value may be a part of another one.
+                self._ordered = sorted(forms, key=len, reverse=True)
+            return self._ordered
+
     def _add(self, kept: dict[str, tuple[str, ...]], value: str) -> None:
-        for piece in _pieces(value):
-            forms = kept.pop(piece, None)
-            if forms is None:
-                forms = tuple(_forms(piece))
+        with self._lock:
+            for piece in _pieces(value):
+                forms = kept.pop(piece, None)
+                if forms is None:
+                    forms = tuple(_forms(piece))
+                    self._ordered = None
+                kept[piece] = forms
+            while len(kept) > _MOST_KEPT:
+                kept.pop(next(iter(kept)))
                 self._ordered = None
-            kept[piece] = forms
-        while len(kept) > _MOST_KEPT:
-            kept.pop(next(iter(kept)))
-            self._ordered = None
 
     def _from_environment(self, name: str) -> str:
         value = self._environ.get(name)
@@ -158,3 +168,6 @@ def _escaped(text: str) -> Iterator[str]:
     yield json.dumps(text, ensure_ascii=False)[1:-1]
     yield repr(text)[1:-1]
     yield repr(text.encode(errors="replace"))[2:-1]
+    # Beside both kinds of quotes.
+    yield repr(f"{text}\"'")[1:-4]
+    yield repr(f"{text}\"'".encode(errors="replace"))[2:-4]

@@ -224,7 +224,8 @@ class SessionConfig(SessionDefaults):
     @property
     def shown_url(self) -> str:
         """The URL as logs and errors may show it: without user info, query, and anything secret."""
-        return shown_url(self._as_written.url) if self._as_written else BaseUrl.parse(self.url).shown
+        written = self.as_written.url
+        return shown_url(written) if "${" in written else BaseUrl.parse(self.url).shown
 
     def with_references(self, written: Tree, secrets: SecretStore) -> "SessionConfig":
         """The same, which knows what was written where it has values that were read."""

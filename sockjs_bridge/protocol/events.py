@@ -70,7 +70,32 @@ class InfoReceived:
     seconds: float
 
 
-LifecycleEvent = AttemptFailed | SessionOpened | SessionClosed | DelayElapsed | InfoReceived
+@dataclass(frozen=True, slots=True)
+class LoggedIn:
+    """The login steps that go before the connect have succeeded."""
+
+
+@dataclass(frozen=True, slots=True)
+class LoginFailed:
+    """A login step failed: before the connect, or on the open session, which has ended then.
+
+    `detail` begins with the step; `status` is an HTTP status, where one came.
+    """
+
+    detail: str
+    status: int | None = None
+
+
+LifecycleEvent = (
+    AttemptFailed | SessionOpened | SessionClosed | DelayElapsed | InfoReceived | LoggedIn | LoginFailed
+)
+
+
+@dataclass(frozen=True, slots=True)
+class LogIn:
+    """Take the login steps that go before the connect, then report LoggedIn or LoginFailed."""
+
+    origin: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,4 +139,4 @@ class GiveUp:
     rounds: int
 
 
-LifecycleCommand = AskInfo | Connect | Wait | CarryOn | GiveUp
+LifecycleCommand = LogIn | AskInfo | Connect | Wait | CarryOn | GiveUp

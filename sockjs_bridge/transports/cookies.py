@@ -50,10 +50,11 @@ class SessionCookies:
         self._saved: object = self._contents()
         if self._file:
             self._load(self._file)
+        self._configured = dict(cookies)
         held = self._jar.filter_cookies(url)
         for name, value in cookies.items():
             if name not in held:
-                self._jar.update_cookies_from_headers([f"{name}={value}; Path=/"], url)
+                self._put(url, name, value)
 
     @property
     def jar(self) -> CookieJar:
@@ -64,6 +65,25 @@ class SessionCookies:
         """The value of the Cookie header for a request to `url`; empty for none."""
         morsels = self._jar.filter_cookies(url).values()
         return "; ".join(f"{morsel.key}={morsel.coded_value}" for morsel in morsels)
+
+    def foreign_header(self, url: URL) -> str:
+        """The same for a server that is not the session's: without what the user configured for that one."""
+        morsels = self._jar.filter_cookies(url).values()
+        return "; ".join(
+            f"{morsel.key}={morsel.coded_value}"
+            for morsel in morsels
+            if self._configured.get(morsel.key) != morsel.coded_value
+        )
+
+    def configure(self, url: URL, cookies: Mapping[str, str]) -> None:
+        """Take the configured cookies as they are now: those that have changed go before what the jar has."""
+        for name, value in cookies.items():
+            if self._configured.get(name) != value:
+                self._put(url, name, value)
+        self._configured = dict(cookies)
+
+    def _put(self, url: URL, name: str, value: str) -> None:
+        self._jar.update_cookies_from_headers([f"{name}={value}; Path=/"], url)
 
     def store(self, url: URL, set_cookie_headers: Iterable[str]) -> None:
         """Take the cookies of an answer, whatever its status was, and save."""
