@@ -213,7 +213,8 @@ def _described(config: "Config") -> "Iterator[str]":
     for name, session in config.sessions.items():
         yield f"session {name}: {session.shown_url} by {', '.join(session.transports)}"
         for listener in session.tcp:
-            yield f"session {name}: tcp {listener.address}, {listener.framing}, {listener.direction}"
+            mode = ", dedicated" if listener.mode == "dedicated" else ""
+            yield f"session {name}: tcp {listener.address}, {listener.framing}, {listener.direction}{mode}"
         for endpoint in session.zmq:
             verb = "at" if endpoint.bind else "connects to"
             yield f"session {name}: zmq {endpoint.type} {verb} {endpoint.endpoint}, {endpoint.layout}"

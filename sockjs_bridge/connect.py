@@ -19,6 +19,7 @@ from sockjs_bridge.endpoints.state_changes import Disconnected
 from sockjs_bridge.endpoints.stdio import Leave, StdioEndpoint
 from sockjs_bridge.endpoints.stdio_streams import InputStream, OutputStream, Sink, Source
 from sockjs_bridge.endpoints.terminal import Terminal
+from sockjs_bridge.errors import Cause
 from sockjs_bridge.local_sockets import SessionNames
 from sockjs_bridge.protocol.urls import BaseUrl
 from sockjs_bridge.single_session import UsageError, let_connections_close, load_session
@@ -175,8 +176,11 @@ class _Conversation:
         end = self._endpoint.ended
         if end is not None:
             _say(_described(end))
-        stats = self._bridge.hub.stats
-        is_done = self._endpoint.input_ended.is_set() and not self._unsent and not stats.messages_in_doubt
+        # A server that ends the session by itself has rarely answered the last PING: that is no failure.
+        is_lost = self._bridge.hub.stats.messages_in_doubt and (
+            end is None or end.cause is not Cause.SERVER_CLOSED
+        )
+        is_done = self._endpoint.input_ended.is_set() and not self._unsent and not is_lost
         return EXIT_OK if is_done and not self._wants_more else EXIT_UNAVAILABLE
 
     @property

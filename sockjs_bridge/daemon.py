@@ -300,16 +300,23 @@ class Daemon:
         extension = int((limit + _STOP_MARGIN_SECONDS) * 1_000_000)
         self._manager.notify(STOPPING=1, STATUS="draining", EXTEND_TIMEOUT_USEC=extension)
         seconds = await self._fleet.drain(limit)
-        stats = [bridge.hub.stats for bridge in self._fleet.bridges.values()]
+        self._log.info("stopped", **self._numbers(), seconds=round(seconds, 2))
+
+    def _numbers(self) -> dict[str, int | str | None]:
+        """What became of all messages, over all sessions; what is not always of interest only where it is not 0."""
+        hubs = [bridge.hub for bridge in self._fleet.bridges.values()]
+        stats = [hub.stats for hub in hubs]
         dropped = sum([each.dropped for each in stats], Counter[DropReason]())
-        self._log.info(
-            "stopped",
-            sent=sum(each.messages_sent for each in stats),
-            received=sum(each.messages_received for each in stats),
-            dropped=dropped.total(),
-            reasons=", ".join(f"{reason} {count}" for reason, count in dropped.items()) or None,
-            seconds=round(seconds, 2),
-        )
+        return {
+            "sent": sum(each.messages_sent for each in stats),
+            "received": sum(each.messages_received for each in stats),
+            "dropped": dropped.total(),
+            "reasons": ", ".join(f"{reason} {count}" for reason, count in dropped.items()) or None,
+            "confirmed": sum(each.messages_confirmed for each in stats) or None,
+            "in_doubt": sum(each.messages_in_doubt for each in stats) or None,
+            "resent": sum(each.messages_resent for each in stats) or None,
+            "queued": sum(hub.queue.messages for hub in hubs) or None,
+        }
 
 
 def _quiet_garbage_collector() -> None:

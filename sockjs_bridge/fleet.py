@@ -2,27 +2,30 @@
 
 import asyncio
 import secrets
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Coroutine, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from sockjs_bridge.config import Config, SessionConfig
 from sockjs_bridge.config import TcpListener as TcpConfig
 from sockjs_bridge.endpoints.address import UnixAddress
 from sockjs_bridge.endpoints.base import ClientBudget, Endpoint
+from sockjs_bridge.endpoints.dedicated import DedicatedListener
 from sockjs_bridge.endpoints.tcp_group import TcpGroup
 from sockjs_bridge.errors import BindError, Cause, SpoolError
 from sockjs_bridge.local_sockets import (
     ListenerConfig,
     LocalSockets,
     OpenListener,
+    ProcessResources,
     SessionNames,
     close_listener,
     listeners_of,
 )
 from sockjs_bridge.log import EventLog
 from sockjs_bridge.reload import Identity, ListenerChanges, Plan, identity, without_listeners
-from sockjs_bridge.wiring import Bridge, build, make_supervisor, queue_limits
+from sockjs_bridge.wiring import Bridge, build, queue_limits
 
 # Of a drain, until then messages are still taken, sent, and written to disk; the rest is for the local clients.
 _INTAKE_SHARE = 0.3
@@ -34,6 +37,7 @@ _OPEN_AGAIN_SECONDS = 2.0
 
 _Opened = dict[tuple[str, int], OpenListener]
 """Sockets by the name of the session and the place of the listener in the new configuration."""
+_TcpEndpoint = TcpGroup | DedicatedListener
 
 
 class Fleet:
@@ -53,7 +57,7 @@ class Fleet:
     ) -> None:
         self.boot = secrets.token_hex(8)
         self._local = local
-        self._budget = budget
+        self._resources = ProcessResources(budget, self._spawn)
         self._all_failed = all_failed
         self._log = log
         self._loop = asyncio.get_running_loop()
@@ -62,7 +66,7 @@ class Fleet:
             name: self._build(name, session) for name, session in config.sessions.items()
         }
         for name, bridge in self.bridges.items():
-            bridge.add_endpoints(local.opened[name], budget)
+            bridge.add_endpoints(local.opened[name], self._resources)
 
     @property
     def endpoints(self) -> list[Endpoint]:
@@ -110,10 +114,15 @@ class Fleet:
         for name, bridge in self.bridges.items():
             bridge.config = config.sessions[name]
             bridge.hub.dispatcher.set_limits(queue_limits(bridge.config.queue))
+        for name in plan.upstream:
+            if self.bridges[name].config.has_dedicated:
+                self.bridges[name].renew_upstreams()  # before a new listener lets clients in
         for name, changes in plan.listeners.items():
             await self._exchange_endpoints(self.bridges[name], changes, opened)
         # Together: servers that do not answer any more would add up to minutes, and a stop has to wait for us.
-        await asyncio.gather(*[self._exchange_supervisor(self.bridges[name]) for name in plan.upstream])
+        await asyncio.gather(
+            *[self._exchange_supervisor(self.bridges[name], drain_timeout) for name in plan.upstream]
+        )
         for bridge in added:
             await self._add(bridge, opened)
         self.bridges = {name: self.bridges[name] for name in config.sessions if name in self.bridges}
@@ -128,7 +137,7 @@ class Fleet:
         for endpoint in endpoints:
             endpoint.stop_intake()
         upstream_deadline = start + limit * _UPSTREAM_SHARE
-        await asyncio.gather(*[bridge.supervisor.stop(upstream_deadline) for bridge in self.bridges.values()])
+        await asyncio.gather(*[bridge.stop_upstream(upstream_deadline) for bridge in self.bridges.values()])
         await asyncio.gather(
             *[bridge.hub.queue.close(start + limit * _SPOOL_SHARE) for bridge in self.bridges.values()]
         )
@@ -141,8 +150,11 @@ class Fleet:
 
     async def _retire(self, bridge: Bridge, deadline: float) -> None:
         """A session that is not configured any more: send what waits, and let go of its spool."""
-        await bridge.supervisor.stop(deadline)
+        await bridge.stop_upstream(deadline)
         await bridge.hub.queue.close(deadline + _LAST_COMMIT_SECONDS)
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        return self._group.create_task(work)
 
     def _supervise(self, bridge: Bridge) -> None:
         self._group.create_task(self._run_supervisor(bridge))
@@ -170,14 +182,14 @@ class Fleet:
         """
         opened: _Opened = {}
         problems: list[tuple[str, str]] = []
-        heirs: list[tuple[NewListener, TcpGroup]] = []
+        heirs: list[tuple[NewListener, _TcpEndpoint]] = []
         left = {key: list(endpoints) for key, endpoints in going.items()}
         for each in new:
             # There may be several of port 0, and more now than there were.
             key = identity(each.listener)
             before = left[key].pop(0) if left.get(key) else None
             try:
-                if isinstance(before, TcpGroup) and _has_its_file(each.listener):
+                if isinstance(before, _TcpEndpoint) and _has_its_file(each.listener):
                     heirs.append((each, before))
                 elif isinstance(each.listener, TcpConfig) or key not in going:
                     opened[each.key] = self._local.open(each.session, each.listener, each.where)
@@ -245,7 +257,7 @@ class Fleet:
                 continue
             sockets = opened.get((bridge.names.session, index))
             if sockets is not None:
-                after.append(bridge.make_endpoint(listener, sockets, self._budget))
+                after.append(bridge.make_endpoint(listener, sockets, self._resources))
             else:
                 lost.add(index)
         bridge.config = without_listeners(bridge.config, lost)
@@ -254,18 +266,22 @@ class Fleet:
             if endpoint not in before:
                 await endpoint.start()
 
-    async def _exchange_supervisor(self, bridge: Bridge) -> None:
-        before = bridge.supervisor
-        await before.hand_over(Cause.RELOAD)
-        bridge.supervisor = make_supervisor(bridge.names.session, bridge.config, bridge.hub, bridge.log)
-        bridge.supervisor.status.last_close = before.status.last_close
+    async def _exchange_supervisor(self, bridge: Bridge, drain_timeout: float) -> None:
+        if bridge.config.is_on_demand:
+            # Nobody will send what waits.
+            await bridge.supervisor.stop(self._loop.time() + drain_timeout)
+        else:
+            await bridge.supervisor.hand_over(Cause.RELOAD)
+        if not bridge.config.has_dedicated:
+            bridge.renew_upstreams()  # only now: the old session may have written the cookie file
+        bridge.renew_supervisor()
         self._supervise(bridge)
 
     async def _add(self, bridge: Bridge, opened: _Opened) -> None:
         name = bridge.names.session
         lost = {index for index in range(len(listeners_of(bridge.config))) if (name, index) not in opened}
         bridge.config = without_listeners(bridge.config, lost)
-        bridge.add_endpoints([opened[key] for key in sorted(opened) if key[0] == name], self._budget)
+        bridge.add_endpoints([opened[key] for key in sorted(opened) if key[0] == name], self._resources)
         self.bridges[name] = bridge
         for endpoint in bridge.endpoints:
             await endpoint.start()
@@ -305,7 +321,7 @@ def _has_its_file(listener: ListenerConfig) -> bool:
     return not isinstance(address, UnixAddress) or Path(address.path).exists()
 
 
-def _inherit(heirs: list[tuple[NewListener, TcpGroup]], opened: _Opened) -> list[tuple[str, str]]:
+def _inherit(heirs: list[tuple[NewListener, _TcpEndpoint]], opened: _Opened) -> list[tuple[str, str]]:
     """Let listeners have the sockets of those that they go on from; returns the problems."""
     problems: list[tuple[str, str]] = []
     for each, before in heirs:

@@ -10,6 +10,7 @@ from sockjs_bridge.config.listeners import ZmqEndpoint as ZmqConfig
 from sockjs_bridge.endpoints.address import ActivatedSocket
 from sockjs_bridge.endpoints.base import ClientBudget, Endpoint, Intake
 from sockjs_bridge.endpoints.binding import bind
+from sockjs_bridge.endpoints.dedicated import DedicatedListener, OpenSession, Spawn
 from sockjs_bridge.endpoints.tcp_acceptor import TcpAcceptor
 from sockjs_bridge.endpoints.tcp_group import TcpGroup
 from sockjs_bridge.endpoints.tcp_options import SlowClient, TcpOptions
@@ -32,6 +33,14 @@ class SessionNames:
 
     session: str
     boot: str
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessResources:
+    """What the endpoints of all sessions share: room for clients, and where their tasks run."""
+
+    budget: ClientBudget
+    spawn: Spawn
 
 
 class LocalSockets:
@@ -134,13 +143,19 @@ def make_endpoint(
     listener: ListenerConfig,
     opened: OpenListener,
     intake: Intake,
-    budget: ClientBudget,
+    open_session: OpenSession,
+    resources: ProcessResources,
     log: EventLog,
 ) -> Endpoint:
     """Make one endpoint of a session from its open sockets. Needs a running loop."""
     if isinstance(listener, TcpConfig):
         assert isinstance(opened, list)  # noqa: S101  # both come from the same entry of listeners_of
+        budget = resources.budget
         acceptor = TcpAcceptor(_tcp_options(listener), opened, budget, log)
+        if listener.mode == "dedicated":
+            return DedicatedListener(
+                acceptor, names.session, names.boot, open_session, budget, resources.spawn, log
+            )
         return TcpGroup(acceptor, intake, names.session, names.boot, log)
     from sockjs_bridge.local_zeromq import make_zmq_endpoint
 

@@ -28,13 +28,16 @@ class EventLog:
         self._logger = logging.getLogger(ROOT)
         self._clock = clock
         self._fields = fields
+        self._identity: tuple[FieldValue, ...] = tuple(fields.values())
         self._repeats: dict[tuple[object, ...], tuple[float, int]] = {}
 
     def bind(self, **fields: FieldValue) -> "EventLog":
         """A log that adds these fields to every line."""
-        bound = EventLog(self._clock, **{**self._fields, **fields})
-        bound._repeats = self._repeats
-        return bound
+        return self._bind(fields, (*self._identity, *fields.values()))
+
+    def bind_one_of_many(self, **fields: FieldValue) -> "EventLog":
+        """The same for one of many that are alike: repeats are held back over all of them."""
+        return self._bind(fields, self._identity)
 
     def is_debugging(self) -> bool:
         """Whether debug lines are written. Ask once and keep the answer: never for each message."""
@@ -65,7 +68,7 @@ class EventLog:
     ) -> None:
         """An event that may come often: at most one line a minute for each `key` (default: the event)."""
         now = self._clock()
-        identity = (key or event, *self._fields.values())
+        identity = (key or event, *self._identity)
         written_at, held_back = self._repeats.get(identity, (-_REPEAT_SECONDS, 0))
         if now - written_at < _REPEAT_SECONDS:
             self._repeats[identity] = (written_at, held_back + 1)
@@ -77,9 +80,16 @@ class EventLog:
 
     def forget_repeats(self, prefix: str) -> int:
         """Let the next events whose key begins so through at once; returns how many lines were held back."""
-        others = tuple(self._fields.values())
-        matching = [key for key in self._repeats if key[1:] == others and str(key[0]).startswith(prefix)]
+        matching = [
+            key for key in self._repeats if key[1:] == self._identity and str(key[0]).startswith(prefix)
+        ]
         return sum(self._repeats.pop(key)[1] for key in matching)
+
+    def _bind(self, fields: dict[str, FieldValue], identity: tuple[FieldValue, ...]) -> "EventLog":
+        bound = EventLog(self._clock, **{**self._fields, **fields})
+        bound._identity = identity
+        bound._repeats = self._repeats
+        return bound
 
     def _write(self, level: int, event: str, fields: dict[str, FieldValue]) -> None:
         if self._logger.isEnabledFor(level):

@@ -73,7 +73,11 @@ def make_plan(
         changed_keys = _upstream_keys(before, session)
         if changed_keys:
             plan.upstream.append(name)
-            plan.lines.append(f"session {name}: connects anew ({', '.join(changed_keys)} changed)")
+            plan.lines.append(f"session {name}: {_upstream_line(before, session, ', '.join(changed_keys))}")
+        elif before.is_on_demand != session.is_on_demand:
+            plan.upstream.append(name)
+            what = "has no shared session any more" if session.is_on_demand else "has a shared session now"
+            plan.lines.append(f"session {name}: {what}")
         elif name in given_up:
             plan.upstream.append(name)
             plan.lines.append(f"session {name}: had failed, tries again")
@@ -111,6 +115,12 @@ def _upstream_part(session: SessionConfig) -> dict[str, object]:
     part = session.model_dump(exclude={"tcp", "zmq"})
     part["queue"] = {key: value for key, value in part["queue"].items() if key not in _QUEUE_LIMITS}
     return part
+
+
+def _upstream_line(before: SessionConfig, session: SessionConfig, changed: str) -> str:
+    line = f"{changed} changed" if session.is_on_demand else f"connects anew ({changed} changed)"
+    stay = before.has_dedicated and session.has_dedicated
+    return f"{line}; dedicated clients that are connected go on as they began" if stay else line
 
 
 def _listener_changes(old: SessionConfig, new: SessionConfig) -> ListenerChanges:

@@ -4,7 +4,7 @@ import asyncio
 import secrets
 import ssl
 import string
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -16,21 +16,23 @@ from sockjs_bridge import __version__
 from sockjs_bridge.bridge.connection import ConnectionLimits
 from sockjs_bridge.bridge.hub import Hub
 from sockjs_bridge.bridge.outbox import Outbox, Queue, QueueLimits
+from sockjs_bridge.bridge.private import OnDemand, PrivateSession, PrivateSessions, Waiting, count_waiting
 from sockjs_bridge.bridge.spool import Store
 from sockjs_bridge.bridge.spooled_queue import SpooledQueue
 from sockjs_bridge.bridge.stats import SessionStats
 from sockjs_bridge.bridge.supervisor import RAW, Supervisor, Upstream
 from sockjs_bridge.config import QueueConfig, SessionConfig
-from sockjs_bridge.endpoints.base import ClientBudget, Endpoint
+from sockjs_bridge.endpoints.base import Endpoint
 from sockjs_bridge.local_sockets import (
     ListenerConfig,
     OpenListener,
+    ProcessResources,
     SessionNames,
     listeners_of,
     make_endpoint,
 )
 from sockjs_bridge.log import EventLog
-from sockjs_bridge.protocol.events import Connect
+from sockjs_bridge.protocol.events import AskInfo, AttemptFailed, Connect, InfoReceived
 from sockjs_bridge.protocol.lifecycle import Lifecycle, ReconnectPolicy
 from sockjs_bridge.protocol.urls import BaseUrl
 from sockjs_bridge.transports.base import Transport
@@ -53,7 +55,9 @@ class Bridge:
     names: SessionNames
     config: SessionConfig
     hub: Hub
-    supervisor: Supervisor
+    upstreams: "UpstreamFactory"
+    supervisor: Supervisor | OnDemand
+    privates: PrivateSessions
     log: EventLog
 
     @property
@@ -61,14 +65,41 @@ class Bridge:
         """The local side, in the order of the configuration."""
         return self.hub.endpoints
 
-    def add_endpoints(self, opened: Sequence[OpenListener], budget: ClientBudget) -> None:
+    def add_endpoints(self, opened: Sequence[OpenListener], resources: ProcessResources) -> None:
         """Join the endpoints; `opened` are the sockets of the listeners, in the order of `listeners_of`."""
         for (_, listener), sockets in zip(listeners_of(self.config), opened, strict=True):
-            self.hub.add(self.make_endpoint(listener, sockets, budget))
+            self.hub.add(self.make_endpoint(listener, sockets, resources))
 
-    def make_endpoint(self, listener: ListenerConfig, opened: OpenListener, budget: ClientBudget) -> Endpoint:
+    def make_endpoint(
+        self, listener: ListenerConfig, opened: OpenListener, resources: ProcessResources
+    ) -> Endpoint:
         """Make an endpoint of open sockets; it is neither started nor joined to the session."""
-        return make_endpoint(self.names, self.config, listener, opened, self.hub, budget, self.log)
+        return make_endpoint(
+            self.names, self.config, listener, opened, self.hub, self.open_private, resources, self.log
+        )
+
+    def open_private(self, listener: str, client: str) -> PrivateSession:
+        """Make the session of one client, as the configuration is now; it does not run yet."""
+        log = self.log.bind(listener=listener).bind_one_of_many(client=client)
+        return self.privates.make(self.upstreams.make_private(), queue_limits(self.config.queue), log)
+
+    def count_waiting(self, now: float) -> Waiting:
+        """What waits for the server, in the queues of all clients too; `now` is the loop's time."""
+        return count_waiting([self.hub.queue, *self.privates.queues], self.hub.stats, now)
+
+    def renew_upstreams(self) -> None:
+        """Take up what the configuration says of the server, for sessions that are made from now on."""
+        self.upstreams = UpstreamFactory.of(self.names.session, self.config, self.log)
+
+    def renew_supervisor(self) -> None:
+        """Begin anew with the session that is shared. Those of single clients go on as they began."""
+        last_close = self.supervisor.status.last_close
+        self.supervisor = _upstream_side(self.config, self.upstreams, self.hub, self.privates, self.log)
+        self.supervisor.status.last_close = last_close
+
+    async def stop_upstream(self, deadline: float) -> None:
+        """Send what waits, and close every session with the server, by `deadline` (loop time)."""
+        await asyncio.gather(self.supervisor.stop(deadline), self.privates.stop(deadline))
 
 
 def build(names: SessionNames, config: SessionConfig, log: EventLog) -> Bridge:
@@ -78,7 +109,10 @@ def build(names: SessionNames, config: SessionConfig, log: EventLog) -> Bridge:
     """
     log = log.bind(session=names.session)
     hub = Hub(_queue(config.queue, log), SessionStats(), asyncio.get_running_loop().time, log)
-    return Bridge(names, config, hub, make_supervisor(names.session, config, hub, log), log)
+    upstreams = UpstreamFactory.of(names.session, config, log)
+    privates = PrivateSessions(hub.stats)
+    supervisor = _upstream_side(config, upstreams, hub, privates, log)
+    return Bridge(names, config, hub, upstreams, supervisor, privates, log)
 
 
 def queue_limits(queue: QueueConfig) -> QueueLimits:
@@ -105,15 +139,60 @@ def _open_spool(path: str) -> Store:
     return SpoolFile.open(path)
 
 
-def make_supervisor(name: str, config: SessionConfig, hub: Hub, log: EventLog) -> Supervisor:
-    """Make the upstream side of a session."""
-    return Supervisor(_upstream(name, config, log), hub, log)
+def _upstream_side(
+    config: SessionConfig, upstreams: "UpstreamFactory", hub: Hub, privates: PrivateSessions, log: EventLog
+) -> Supervisor | OnDemand:
+    if config.is_on_demand:
+        return OnDemand(upstreams.name, upstreams.transports.base.shown, privates)
+    return Supervisor(upstreams.make(), hub, log)
 
 
-def _upstream(name: str, config: SessionConfig, log: EventLog) -> Upstream:
-    base = BaseUrl.parse(config.url)
-    configured_origin = {"none": None, "same": base.origin}.get(config.origin, config.origin)
-    lifecycle = Lifecycle(
+@dataclass(frozen=True, slots=True)
+class UpstreamFactory:
+    """Makes what supervisors need. All of one session share its cookies, its server id, its headers."""
+
+    name: str
+    config: SessionConfig
+    transports: "TransportFactory"
+    ask_info: Callable[[AskInfo], Awaitable[InfoReceived | AttemptFailed]]
+
+    @classmethod
+    def of(cls, name: str, config: SessionConfig, log: EventLog) -> "UpstreamFactory":
+        """Make it as a configuration says. Needs a running loop."""
+        transports = make_factory(config, log)
+        options = transports.http_options(transports.headers)
+        info = InfoRequest(transports.base, options, transports.cookies, log)
+        return cls(name, config, transports, info.ask)
+
+    def make(self) -> Upstream:
+        """For a session that is opened again and again."""
+        return self._make(reopens=True)
+
+    def make_private(self) -> Upstream:
+        """For a session that is opened once, for one client."""
+        return self._make(reopens=False)
+
+    def _make(self, *, reopens: bool) -> Upstream:
+        config, base = self.config, self.transports.base
+        limits = ConnectionLimits(
+            connect_timeout=config.connect_timeout,
+            open_timeout=config.open_timeout,
+            silence_timeout=config.silence_timeout,
+            ping_interval=config.ping_interval,
+        )
+        return Upstream(
+            self.name,
+            base.shown,
+            _lifecycle(config, base, reopens=reopens),
+            limits,
+            self.transports.make,
+            self.ask_info,
+            is_one_of_many=not reopens,
+        )
+
+
+def _lifecycle(config: SessionConfig, base: BaseUrl, *, reopens: bool) -> Lifecycle:
+    return Lifecycle(
         config.transports,
         ReconnectPolicy(
             initial=config.reconnect.initial,
@@ -123,20 +202,12 @@ def _upstream(name: str, config: SessionConfig, log: EventLog) -> Upstream:
         ),
         # A raw WebSocket often stands on a server that is no SockJS server.
         asks_info=config.info and set(config.transports) != {RAW},
-        origin=configured_origin,
+        reopens=reopens,
+        origin={"none": None, "same": base.origin}.get(config.origin, config.origin),
         same_origin=base.origin,
         random=SystemRandom().random,
         new_session_id=new_session_id,
     )
-    limits = ConnectionLimits(
-        connect_timeout=config.connect_timeout,
-        open_timeout=config.open_timeout,
-        silence_timeout=config.silence_timeout,
-        ping_interval=config.ping_interval,
-    )
-    factory = make_factory(config, log)
-    info = InfoRequest(base, factory.http_options(factory.headers), factory.cookies, log)
-    return Upstream(name, base.shown, lifecycle, limits, factory.make, info.ask)
 
 
 def new_session_id() -> str:

@@ -10,6 +10,7 @@ import pytest
 
 from sockjs_bridge.config import load
 from sockjs_bridge.daemon import Daemon, Surroundings, bind_admin
+from sockjs_bridge.endpoints.dedicated import DedicatedListener
 from sockjs_bridge.endpoints.tcp_group import TcpGroup
 from sockjs_bridge.local_sockets import bind_listeners
 from sockjs_bridge.log import EventLog
@@ -59,6 +60,12 @@ class Running:
         assert isinstance(endpoint, TcpGroup)
         return endpoint
 
+    def dedicated(self, index: int = 0) -> DedicatedListener:
+        """A listener of the session `chat` whose clients have sessions of their own."""
+        endpoint = self.chat.endpoints[index]
+        assert isinstance(endpoint, DedicatedListener)
+        return endpoint
+
     def admin_port(self) -> int:
         """The TCP port of the admin listener."""
         admin = self.daemon._admin
@@ -67,7 +74,8 @@ class Running:
 
     async def client(self, listener: int = 0, session: str = "chat") -> "Program":
         """A local program, connected and known to the listener."""
-        where = self.listener(listener, session)
+        where = self.daemon.bridges[session].endpoints[listener]
+        assert isinstance(where, TcpGroup | DedicatedListener)
         before = where.clients
         host, _, port = where.name.rpartition(":")
         program = Program(*await asyncio.open_connection(host.strip("[]"), int(port), limit=1 << 26))

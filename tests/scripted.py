@@ -33,6 +33,11 @@ def websocket_frame(opcode: int, payload: bytes, *, fin: bool = True, rsv: int =
     return bytes([first, 127]) + struct.pack(">Q", len(payload)) + payload
 
 
+def accept_key(key: str) -> bytes:
+    """What the answer to a handshake with this key has to hold, RFC 6455 section 4.2.2."""
+    return base64.b64encode(hashlib.sha1(key.encode() + _ACCEPT_KEY).digest())
+
+
 class Peer:
     """One connection, from the server's side. `number` counts connections from 1."""
 
@@ -96,8 +101,7 @@ class Peer:
 
     def accept_key(self) -> bytes:
         """What the answer to a handshake has to hold, RFC 6455 section 4.2.2."""
-        digest = hashlib.sha1(self.headers["sec-websocket-key"].encode() + _ACCEPT_KEY).digest()
-        return base64.b64encode(digest)
+        return accept_key(self.headers["sec-websocket-key"])
 
     async def open_session(self) -> None:
         await self.accept_websocket()
@@ -143,9 +147,11 @@ class Peer:
                 return messages
 
     async def receive_close(self) -> int:
-        """The code of the client's Close frame; what comes before it is passed over."""
+        """The code of the client's Close frame; PINGs before it are answered, the rest is passed over."""
         while True:
             opcode, payload = await self.receive_frame()
+            if opcode == PING:
+                await self.send_frame(PONG, payload)
             if opcode == CLOSE:
                 return int.from_bytes(payload[:2], "big")
 

@@ -8,6 +8,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from sockjs_bridge.admin.view import DaemonView, SessionView
+from sockjs_bridge.bridge.private import Waiting
 from sockjs_bridge.errors import DropReason
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -17,23 +18,34 @@ _SESSION = ("session",)
 _Labels = tuple[str, ...]
 _Samples = Iterator[tuple[tuple[str, ...], float]]
 _GAUGES: tuple[tuple[str, str, Callable[[SessionView], float]], ...] = (
-    ("session_up", "1 while the session is open.", lambda view: float(view.supervisor.is_open)),
+    (
+        "session_up",
+        "1 while the session is open, and where only clients open sessions.",
+        lambda view: float(view.supervisor.is_fine),
+    ),
+    (
+        "epoch",
+        "How many upstream sessions have opened, those of single clients left out.",
+        lambda view: view.supervisor.epoch,
+    ),
+)
+_QUEUE_GAUGES: tuple[tuple[str, str, Callable[[Waiting], float]], ...] = (
     (
         "queue_messages",
         "Messages that wait for the server, those of a request under way included.",
-        lambda view: view.hub.queue.messages + view.hub.stats.messages_in_flight,
+        lambda waiting: waiting.messages,
     ),
     (
         "queue_resend_messages",
         "Those of queue_messages that were written before, and are in doubt.",
-        lambda view: view.hub.queue.resends + view.hub.stats.resends_in_flight,
+        lambda waiting: waiting.resends,
     ),
+    ("queue_bytes", "Bytes of messages that wait for the server.", lambda waiting: waiting.size_bytes),
     (
-        "queue_bytes",
-        "Bytes of messages that wait for the server.",
-        lambda view: view.hub.queue.size_bytes,
+        "queue_oldest_seconds",
+        "For how long the oldest waiting message has waited.",
+        lambda waiting: waiting.oldest_seconds,
     ),
-    ("epoch", "How many upstream sessions have opened.", lambda view: view.supervisor.epoch),
 )
 _COUNTERS: tuple[tuple[str, str, Callable[[SessionView], float]], ...] = (
     (
@@ -100,12 +112,10 @@ class _SessionCollector(Collector):
         for name, text, read in _COUNTERS:
             yield self._counter(name, text, _SESSION, self._each(read))
         now = self._clock()
-        yield self._gauge(
-            "queue_oldest_seconds",
-            "For how long the oldest waiting message has waited.",
-            _SESSION,
-            self._each(lambda view: view.hub.queue.oldest_seconds(now)),
-        )
+        waiting = {name: view.count_waiting(now) for name, view in self._daemon.bridges.items()}
+        for name, text, count in _QUEUE_GAUGES:
+            samples = (((session,), count(each)) for session, each in waiting.items())
+            yield self._gauge(name, text, _SESSION, samples)
         yield self._gauge(
             "last_receive_seconds",
             "Seconds since anything came from the server.",
@@ -166,6 +176,12 @@ class _SessionCollector(Collector):
         listener = (*_SESSION, "listener")
         yield self._gauge(
             "clients", "Connected local programs.", listener, self._listeners("clients", "peers")
+        )
+        yield self._gauge(
+            "dedicated_sessions",
+            "Open upstream sessions of the clients of a dedicated listener.",
+            listener,
+            self._listeners("sessions"),
         )
         yield self._gauge(
             "zmq_subscribers",

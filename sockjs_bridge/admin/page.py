@@ -10,7 +10,8 @@ from sockjs_bridge.admin.rates import RateBook, Rates
 
 _WIDTH, _HEIGHT = 120, 30
 _MINUTE, _HOUR, _DAY = 60, 3600, 86_400
-_COUNTS = ("clients", "peers", "subscribers", "waiting")
+_COUNTS = ("clients", "sessions", "peers", "subscribers", "waiting")
+_ON_DEMAND = "on_demand"
 
 
 class Page:
@@ -29,7 +30,7 @@ class Page:
     def parts(self, document: dict[str, Any]) -> dict[str, str]:
         """What changes, as HTML by the id of its element."""
         sessions = document["sessions"]
-        is_open = sum(session["state"] == "open" for session in sessions)
+        is_open = sum(session["state"] in {"open", _ON_DEMAND} for session in sessions)
         summary = (
             f"{is_open} of {len(sessions)} sessions open. Version {escape(document['version'])}, "
             f"running for {duration(document['uptime_seconds'])}."
@@ -52,24 +53,33 @@ def duration(seconds: float) -> str:
 
 def _card(session: dict[str, Any], rates: Rates) -> str:
     name, state = escape(session["name"]), escape(session["state"])
-    rows = "".join(f"<dt>{label}</dt><dd>{value}</dd>" for label, value in _rows(session))
+    label = state.replace("_", " ")
+    rows = "".join(f"<dt>{term}</dt><dd>{value}</dd>" for term, value in _rows(session))
     listeners = "".join(f"<li>{_listener(each)}</li>" for each in session["listeners"])
     return (
         f'<article aria-labelledby="name-{name}"><header><h2 id="name-{name}">{name}</h2>'
-        f'<span class="state {state}">{state}</span></header>'
+        f'<span class="state {state}">{label}</span></header>'
         f'<p class="url">{escape(session["url"])}</p>'
         f"{_plot(name, rates)}<dl>{rows}</dl>"
         f"<h3>Listeners</h3><ul>{listeners or '<li>none</li>'}</ul>"
-        f'<button type="button" data-reconnect="{name}" aria-label="Reconnect {name}">Reconnect</button></article>'
+        f"{_button(name) if state != _ON_DEMAND else ''}</article>"
     )
+
+
+def _button(name: str) -> str:
+    return f'<button type="button" data-reconnect="{name}" aria-label="Reconnect {name}">Reconnect</button>'
 
 
 def _rows(session: dict[str, Any]) -> list[tuple[str, str]]:
     queue, messages, is_open = session["queue"], session["messages"], session["state"] == "open"
-    rows = [
-        (escape(str(session["state"])).capitalize() + " for", duration(session["for_seconds"])),
-        ("Transport" if is_open else "Tried last", escape(session["transport"] or "nothing yet")),
-        ("Epoch", str(session["epoch"])),
+    state = escape(str(session["state"])).replace("_", " ").capitalize()
+    rows = [(f"{state} for", duration(session["for_seconds"]))]
+    if session["state"] != _ON_DEMAND:
+        rows += [
+            ("Transport" if is_open else "Tried last", escape(session["transport"] or "nothing yet")),
+            ("Epoch", str(session["epoch"])),
+        ]
+    rows += [
         ("From the server", f"{messages['from_server']} messages"),
         ("To the server", f"{messages['to_server']} messages"),
         (

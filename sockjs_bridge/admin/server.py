@@ -120,7 +120,7 @@ class AdminServer:
         if view is None:
             return web.Response(text="no such session\n", status=404)
         state = view.supervisor.status.state
-        return web.Response(text=f"{state}\n", status=200 if view.supervisor.is_open else 503)
+        return web.Response(text=f"{state}\n", status=200 if view.supervisor.is_fine else 503)
 
     async def _show_metrics(self, _request: web.Request) -> web.Response:
         return web.Response(body=self._metrics.render(), headers={"Content-Type": CONTENT_TYPE})
@@ -172,6 +172,8 @@ class AdminServer:
         view = self._daemon.bridges.get(name)
         if view is None:
             return _json({"error": f"no session {name}"}, 404)
+        if not view.supervisor.reconnects:
+            return _json({"error": f"session {name} has nothing to reconnect: each client has its own"}, 409)
         if view.supervisor.has_given_up:
             return _json({"error": f"session {name} has failed for good; a reload lets it try again"}, 409)
         self._log.info("reconnect was asked for", session=name)

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from typing import Any, Protocol
 
 from sockjs_bridge.bridge.hub import Hub
+from sockjs_bridge.bridge.private import OnDemand, Waiting
 from sockjs_bridge.bridge.status import UpstreamState, UpstreamStatus
 from sockjs_bridge.bridge.supervisor import Supervisor
 from sockjs_bridge.endpoints.base import Endpoint
@@ -21,8 +22,11 @@ class SessionView(Protocol):
         """Counts, the queue, the endpoints."""
 
     @property
-    def supervisor(self) -> Supervisor:
+    def supervisor(self) -> Supervisor | OnDemand:
         """The upstream side."""
+
+    def count_waiting(self, now: float) -> Waiting:
+        """What waits for the server; `now` is the loop's time."""
 
     @property
     def endpoints(self) -> Sequence[Endpoint]:
@@ -94,13 +98,13 @@ def without_secrets(node: Any, mask: Callable[[str], str]) -> Any:
 
 
 def sessions_open(daemon: DaemonView) -> tuple[int, int]:
-    """How many sessions are open, of how many."""
-    return sum(view.supervisor.is_open for view in daemon.bridges.values()), len(daemon.bridges)
+    """How many sessions are open, of how many. Those that clients open by themselves are as good as open."""
+    return sum(view.supervisor.is_fine for view in daemon.bridges.values()), len(daemon.bridges)
 
 
 def _session(name: str, view: SessionView, wall: float, clock: float) -> dict[str, Any]:
-    stats, queue, supervisor = view.hub.stats, view.hub.queue, view.supervisor
-    status = supervisor.status
+    stats, supervisor = view.hub.stats, view.supervisor
+    status, waiting = supervisor.status, view.count_waiting(clock)
     return {
         "name": name,
         "url": supervisor.shown_url,
@@ -116,10 +120,10 @@ def _session(name: str, view: SessionView, wall: float, clock: float) -> dict[st
             None if stats.last_receive_at is None else round(clock - stats.last_receive_at, 1)
         ),
         "queue": {
-            "messages": queue.messages + stats.messages_in_flight,
-            "to_resend": queue.resends + stats.resends_in_flight,
-            "bytes": queue.size_bytes,
-            "oldest_seconds": round(queue.oldest_seconds(clock), 1),
+            "messages": waiting.messages,
+            "to_resend": waiting.resends,
+            "bytes": waiting.size_bytes,
+            "oldest_seconds": round(waiting.oldest_seconds, 1),
         },
         "messages": {
             "from_server": stats.messages_received,

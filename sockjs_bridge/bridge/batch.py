@@ -41,6 +41,10 @@ class Burst:
             number=self.number + start if self.number else 0,
         )
 
+    def without_text(self) -> "Burst":
+        """What is left to be told of it, where it is not sent again."""
+        return self if self.was_written else replace(self, messages=[], size_bytes=0)
+
     def report(self, fate: MessageFate, reason: DropReason | None = None) -> None:
         """Tell the writer, if it asked for that, what became of all of them."""
         if self.receipts is not None:
@@ -54,17 +58,13 @@ class Batch:
     bursts: list[Burst] = field(default_factory=list)
     messages: list[str] = field(default_factory=list)
     size_bytes: int = 0
+    is_held: bool = False
+    """Whether the queue holds it, to be sent again."""
 
     @classmethod
     def of(cls, burst: Burst) -> "Batch":
         """A batch of one burst."""
         return cls([burst], burst.messages, burst.size_bytes)
-
-    def report(self, fate: MessageFate) -> None:
-        """Tell the writers what became of all of them."""
-        for burst in self.bursts:
-            if burst.receipts is not None:
-                burst.receipts.report(fate)
 
 
 def part_of(bursts: Iterable[Burst], start: int, stop: int) -> list[Burst]:

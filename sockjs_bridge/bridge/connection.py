@@ -9,7 +9,7 @@ from sockjs_bridge.bridge.batch import Batch, Burst, utf8_bytes
 from sockjs_bridge.bridge.hub import Hub
 from sockjs_bridge.bridge.posting import Posting
 from sockjs_bridge.bridge.tracking import Tracking
-from sockjs_bridge.endpoints.receipts import Receipts
+from sockjs_bridge.endpoints.receipts import MessageFate, Receipts
 from sockjs_bridge.errors import Cause, ConnectError, Obstacle
 from sockjs_bridge.log import EventLog
 from sockjs_bridge.protocol.events import (
@@ -21,6 +21,7 @@ from sockjs_bridge.protocol.events import (
     SessionEvent,
     SessionOpened,
 )
+from sockjs_bridge.protocol.frames import NO_STATUS
 from sockjs_bridge.protocol.liveness import Liveness, Verdict
 from sockjs_bridge.protocol.session import DROPPED, Session, State
 from sockjs_bridge.transports.base import Fate, SendResult, Transport, TransportClosed
@@ -30,6 +31,9 @@ _SEND_BYTES = 64 * 1024
 # A request is dear and its messages cheap: all that fit into one body, with room for escapes.
 _POST_BYTES = 448 * 1024
 _LAST_ANSWER_SECONDS = 1.0
+# The answer to our Close has our code, or none. Another one is the server's own Close, which may have crossed ours.
+_CODES_OF_ANSWERS = {NORMAL_CLOSURE, NO_STATUS}
+_MESSAGE_TOO_BIG = 1009
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +89,12 @@ class Connection:
     async def run(self) -> AttemptFailed | SessionClosed:
         """Connect and stay until the end; tells how it ended."""
         try:
+            return await self._connect() or await self._stay()
+        finally:
+            self._end()
+
+    async def _connect(self) -> AttemptFailed | None:
+        try:
             async with asyncio.timeout(self._limits.connect_timeout):
                 await self._transport.connect(self)
         except TimeoutError:
@@ -94,6 +104,9 @@ class Connection:
             return AttemptFailed(Obstacle.UNREACHABLE, f"no answer {limit}")
         except ConnectError as error:
             return AttemptFailed(error.obstacle, error.detail, error.status)
+        return None
+
+    async def _stay(self) -> AttemptFailed | SessionClosed:
         try:
             self._plan_look()
             self._handle(self._session.receive_connected())
@@ -101,12 +114,12 @@ class Connection:
                 self._open_timer = self._loop.call_later(self._limits.open_timeout, self._open_timed_out)
             self._hub.make_room()
             self._end_of_transport = end = await self._transport.wait_closed()
-            if end.failure is not None and self._failure is None:
-                self._failure = AttemptFailed(end.failure.obstacle, end.failure.detail, end.failure.status)
-            cause, code = (self._leaving_for, NORMAL_CLOSURE) if self._leaving_for else (end.cause, end.code)
-            self._handle(self._session.receive_closed(cause, code, end.reason))
         finally:
-            self._end()
+            self._transport.abandon(NORMAL_CLOSURE)
+        if end.failure is not None and self._failure is None:
+            self._failure = AttemptFailed(end.failure.obstacle, end.failure.detail, end.failure.status)
+        cause, code = (self._leaving_for, NORMAL_CLOSURE) if self._leaving_for else (end.cause, end.code)
+        self._handle(self._session.receive_closed(cause, code, end.reason))
         return self._result()
 
     def close(self, within: float, cause: Cause = Cause.STOPPING) -> None:
@@ -174,6 +187,8 @@ class Connection:
         if self._session.state is not State.OPEN or not self._transport.can_send:
             return False
         size_bytes = utf8_bytes(messages)
+        if receipts is not None and self._transport.is_http:
+            receipts.report(MessageFate.QUEUED)  # until the server has answered
         # Over a WebSocket nothing has to travel with most messages.
         travels = receipts is not None or self._transport.is_http
         bursts = [Burst(messages, size_bytes, self._loop.time(), receipts)] if travels else []
@@ -293,7 +308,6 @@ class Connection:
 
     def _end(self) -> None:
         self._hub.detach()
-        self._transport.abandon(NORMAL_CLOSURE)
         self._settle()
         self._cancel_open_timer()
         if self._look is not None:
@@ -310,8 +324,11 @@ class Connection:
                 self._outgoing.settle(self._transport.unanswered)
             return
         end = self._end_of_transport
-        answered = end is not None and end.cause is Cause.SERVER_CLOSED and self._leaving_for is not None
-        self._outgoing.finish(answered=answered, code=end.code if end is not None else DROPPED)
+        if end is None or end.cause is not Cause.SERVER_CLOSED:
+            self._outgoing.finish()
+            return
+        answered = self._leaving_for is not None and end.code in _CODES_OF_ANSWERS
+        self._outgoing.finish(answered=answered, too_big=end.code == _MESSAGE_TOO_BIG)
 
     def _result(self) -> AttemptFailed | SessionClosed:
         closed = self._closed or SessionClosed(Cause.TRANSPORT_LOST, DROPPED)

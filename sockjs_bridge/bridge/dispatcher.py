@@ -61,10 +61,9 @@ class Dispatcher:
     def set_limits(self, limits: QueueLimits) -> None:
         """Take other bounds; what waits already stays, unless it is too old now."""
         self.queue.limits = limits
-        if self._expiry is not None:
-            self._expiry.cancel()
-            self._expiry = None
+        self._cancel_expiry()
         self._plan_expiry()
+        self._make_room()
 
     def attach(self, link: Sending) -> None:
         """The session is open."""
@@ -149,21 +148,31 @@ class Dispatcher:
         self.queue.finish(bursts)
 
     def doubt(self, bursts: list[Burst], messages: int, why: str) -> None:
-        """Nobody knows whether so many messages arrived; `bursts` are those of them that were kept."""
-        again = self.queue.limits.resend_in_doubt
+        """Nobody knows whether so many messages arrived; `bursts` are what was kept of them.
+
+        They are sent again where that is wanted, and where all of them were kept.
+        """
+        again = self.queue.limits.resend_in_doubt and count_messages(bursts) == messages
         self.stats.messages_in_doubt += messages - _written_before(bursts)
         for burst in bursts:
             burst.report(MessageFate.IN_DOUBT)
             burst.was_written = True
         self._log.warning(
             f"it is in doubt whether messages reached the server: {why}; they are "
-            + ("sent again" if again else "not sent again"),
+            + ("to be sent again" if again else "not sent again"),
             messages=messages,
         )
         if again:
             self.put_back(bursts)
         else:
             self.queue.finish(bursts)
+
+    def warn_unconfirmed(self, messages: int) -> None:
+        """The server answers no PING, and what it has to confirm fills the queue."""
+        self._log.repeated(
+            "the server answers no PING: nothing more is sent until it confirms what was sent",
+            messages=messages,
+        )
 
     def refuse(self, burst: Burst) -> None:
         """The server will never take this burst of one message, for its size or its content."""
@@ -179,12 +188,12 @@ class Dispatcher:
     def put_back(self, bursts: list[Burst]) -> None:
         """Bursts that were taken are not sent now: they go before all others."""
         self.queue.put_back(bursts)
+        self._cancel_expiry()  # they may be older than what it was planned for
         self._plan_expiry()
 
     def give_up_rest(self) -> None:
         """Nothing can be sent any more. What is on disk stays there."""
-        if self._expiry is not None:
-            self._expiry.cancel()
+        self._cancel_expiry()
         if not self.queue.accepts_at_once:
             return
         rest: list[Burst] = []
@@ -196,14 +205,13 @@ class Dispatcher:
         """Queue as much as there is room for, while sending makes room."""
         taken = 0
         while taken < len(messages):
-            rest = messages[taken:] if taken else messages
-            rest_receipts = receipts.part(taken) if receipts is not None else None
-            count = self.queue.offer(rest, self._clock(), rest_receipts)
+            piece, its_receipts = self._piece(messages, receipts, taken)
+            count = self.queue.offer(piece, self._clock(), its_receipts)
             if not count:
                 break
             taken += count
             if self.queue.accepts_at_once:
-                self.note_accepted(count, rest_receipts.part(0, count) if rest_receipts is not None else None)
+                self.note_accepted(count, its_receipts.part(0, count) if its_receipts is not None else None)
             if self._link is not None:
                 self._link.flush()
         return taken
@@ -212,14 +220,23 @@ class Dispatcher:
         """Queue messages at the cost of the oldest; returns how many were taken."""
         taken = 0
         while taken < len(messages):
-            rest = messages[taken:]
-            removed = self.queue.make_room_for(rest)
-            self._give_up(removed, DropReason.QUEUE_FULL)
-            count = self._enqueue(rest, receipts.part(taken) if receipts is not None else None)
+            piece, its_receipts = self._piece(messages, receipts, taken)
+            self._give_up(self.queue.make_room_for(piece), DropReason.QUEUE_FULL)
+            count = self._enqueue(piece, its_receipts)
             taken += count
             if not count:
                 break
         return taken
+
+    def _piece(
+        self, messages: list[str], receipts: Receipts | None, start: int
+    ) -> tuple[list[str], Receipts | None]:
+        """As many messages from `start` on as the queue can hold at most: a burst can have many more."""
+        most = self.queue.limits.max_messages
+        if not start and len(messages) <= most:
+            return messages, receipts
+        stop = start + most
+        return messages[start:stop], receipts.part(start, stop) if receipts is not None else None
 
     def _reject(self, messages: list[str], receipts: Receipts | None) -> None:
         self.stats.dropped[DropReason.QUEUE_FULL] += len(messages)
@@ -243,6 +260,11 @@ class Dispatcher:
             # A little later, so that the oldest has certainly expired.
             self._expiry = asyncio.get_running_loop().call_later(max(left, 0.0) + 0.001, self._expire_by_time)
 
+    def _cancel_expiry(self) -> None:
+        if self._expiry is not None:
+            self._expiry.cancel()
+            self._expiry = None
+
     def _expire_by_time(self) -> None:
         self._expiry = None
         self._expire()
@@ -252,7 +274,10 @@ class Dispatcher:
     def _give_up(self, bursts: list[Burst], reason: DropReason) -> None:
         if not bursts:
             return
-        self._log.repeated(_TEXTS[reason], reason=reason, messages=count_messages(bursts))
+        written = _written_before(bursts)
+        self._log.repeated(
+            _TEXTS[reason], reason=reason, messages=count_messages(bursts), in_doubt=written or None
+        )
         self._drop(bursts, reason)
 
     def _drop(self, bursts: list[Burst], reason: DropReason) -> None:

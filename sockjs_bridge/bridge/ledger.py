@@ -15,14 +15,16 @@ class Ledger:
     all that was written before it. Batches are kept only where somebody has to know which ones they are.
     """
 
-    __slots__ = ("_confirmed", "_kept", "_number", "_pings", "_written")
+    __slots__ = ("_confirmed", "_kept", "_number", "_pings", "_written", "kept_messages")
 
     def __init__(self) -> None:
         self._written = 0
         self._confirmed = 0
         self._number = 0
         self._pings: deque[tuple[int, int]] = deque(maxlen=_MOST_PINGS)
-        self._kept: deque[tuple[int, Batch]] = deque()
+        self._kept: deque[tuple[int, int, Batch]] = deque()
+        self.kept_messages = 0
+        """How many messages the kept batches had when they were written."""
 
     @property
     def unconfirmed(self) -> int:
@@ -35,20 +37,24 @@ class Ledger:
         return bool(self._pings)
 
     @property
-    def only_ping(self) -> int:
-        """The number of the PING that waits for an answer, if it is the only one; else 0."""
-        return self._pings[0][0] if len(self._pings) == 1 else 0
-
-    @property
     def is_covered(self) -> bool:
-        """Whether a PING was sent after all that was written."""
-        return self._pings[-1][1] == self._written if self._pings else not self._written
+        """Whether a PING was sent after all that is not confirmed."""
+        covered = self._pings[-1][1] if self._pings else self._confirmed
+        return covered == self._written
 
-    def note_written(self, batch: Batch, *, keep: bool) -> None:
-        """A batch was written."""
-        self._written += len(batch.messages)
-        if keep:
-            self._kept.append((self._written, batch))
+    def note_written(self, messages: int, keep: Batch | None = None) -> None:
+        """So many messages were written; they are those of the batch that is to be kept."""
+        self._written += messages
+        if keep is not None:
+            self._kept.append((self._written, messages, keep))
+            self.kept_messages += messages
+
+    def forget(self, most: int) -> list[Batch]:
+        """Keep no more than the newest batches with so many messages, but all that are held; returns the others."""
+        forgotten: list[Batch] = []
+        while self.kept_messages > most and not self._kept[0][2].is_held:
+            forgotten.append(self._drop_first_kept())
+        return forgotten
 
     def ping(self) -> int:
         """A PING is about to be sent; returns its number."""
@@ -75,5 +81,10 @@ class Ledger:
         self._confirmed += messages
         batches: list[Batch] = []
         while self._kept and self._kept[0][0] <= written:
-            batches.append(self._kept.popleft()[1])
+            batches.append(self._drop_first_kept())
         return messages, batches
+
+    def _drop_first_kept(self) -> Batch:
+        _, messages, batch = self._kept.popleft()
+        self.kept_messages -= messages
+        return batch

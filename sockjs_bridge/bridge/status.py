@@ -18,6 +18,8 @@ class UpstreamState(StrEnum):
     FAILED = "failed"
     """`max_attempts` rounds have failed: no further try."""
     STOPPED = "stopped"
+    ON_DEMAND = "on_demand"
+    """There is no session but those of the clients of dedicated listeners."""
 
 
 @dataclass(frozen=True, slots=True)

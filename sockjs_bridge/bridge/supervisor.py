@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import logging
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
@@ -16,6 +17,7 @@ from sockjs_bridge.protocol.events import (
     AttemptFailed,
     Connect,
     DelayElapsed,
+    Finish,
     GiveUp,
     InfoReceived,
     LifecycleCommand,
@@ -33,6 +35,7 @@ _FAILING = "cannot connect"
 _LOOK_SECONDS = 0.02
 _SHORTEST_CLOSE_SECONDS = 0.2
 _LONGEST_CONFIRMATION_SECONDS = 1.0
+_LAST_STEPS_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +48,8 @@ class Upstream:
     limits: ConnectionLimits
     make_transport: Callable[[Connect], Transport]
     ask_info: Callable[[AskInfo], Awaitable[InfoReceived | AttemptFailed]]
+    is_one_of_many: bool = False
+    """Whether there may be thousands like it at once, whose failures are not worth a line each."""
 
 
 class Supervisor:
@@ -57,6 +62,7 @@ class Supervisor:
     def __init__(self, upstream: Upstream, hub: Hub, log: EventLog) -> None:
         self.name = upstream.name
         self.has_given_up = False
+        self._has_finished = False
         self._stopping = False
         self._upstream = upstream
         self._hub = hub
@@ -79,6 +85,16 @@ class Supervisor:
     def is_open(self) -> bool:
         """Whether messages can flow."""
         return self._opened_at is not None
+
+    @property
+    def is_fine(self) -> bool:
+        """Whether an operator has nothing to look for here."""
+        return self.is_open
+
+    @property
+    def reconnects(self) -> bool:
+        """Whether `reconnect` means anything."""
+        return True
 
     @property
     def shown_url(self) -> str:
@@ -111,6 +127,10 @@ class Supervisor:
                     self.has_given_up = True
                     self.status.change(UpstreamState.FAILED, time.time())
                     return
+                case Finish():
+                    self._has_finished = True
+                    self.status.change(UpstreamState.STOPPED, time.time())
+                    return
                 case _:
                     raise AssertionError(command)
 
@@ -119,18 +139,17 @@ class Supervisor:
 
         While messages wait and the server is away, the attempts go on until then.
         """
-        await self._until(lambda: self.has_given_up or self._hub.queue.is_empty, deadline)
+        await self._until(lambda: self.has_given_up or self._has_finished or self._has_sent_all, deadline)
         connection = self._connection
         if connection is not None and self.is_open:
-            await self._until(lambda: not self.is_open or connection.has_flushed, deadline)
             await self._confirm(connection, min(deadline, self._loop.time() + _LONGEST_CONFIRMATION_SECONDS))
         self._stopping = True
+        connection = self._connection
         if connection is not None and self.is_open:
             # The answer to our Close proves that the server has read all before it: worth the time there is.
             connection.close(max(deadline - self._loop.time(), _SHORTEST_CLOSE_SECONDS))
             await self._until(lambda: not self.is_open, deadline + 2 * _SHORTEST_CLOSE_SECONDS)
-        if self._task is not None:
-            self._task.cancel()
+        await self._end_task()
         self.status.change(UpstreamState.STOPPED, time.time())
         self._hub.dispatcher.give_up_rest()
 
@@ -142,8 +161,19 @@ class Supervisor:
             await self._confirm(connection, self._loop.time() + _SHORTEST_CLOSE_SECONDS)
             connection.close(_SHORTEST_CLOSE_SECONDS, cause)
             await self._until(lambda: not self.is_open, self._loop.time() + 2 * _SHORTEST_CLOSE_SECONDS)
+        await self._end_task()
+
+    @property
+    def _has_sent_all(self) -> bool:
+        connection = self._connection
+        is_flushed = connection is None or not self.is_open or connection.has_flushed
+        return self._hub.queue.is_empty and is_flushed
+
+    async def _end_task(self) -> None:
+        """End `run`. Only then is it known what became of everything that was sent."""
         if self._task is not None:
             self._task.cancel()
+            await asyncio.wait([self._task], timeout=_LAST_STEPS_SECONDS)
 
     async def _confirm(self, connection: Connection, deadline: float) -> None:
         """Let the server read what was sent before it is told that we leave: some give up what they have to answer."""
@@ -254,7 +284,11 @@ class Supervisor:
                     transport=self._transport_name,
                 )
         if isinstance(next_step, GiveUp):
-            self._log.error(f"gave up after {next_step.rounds} failed rounds of attempts")
+            text = f"gave up after {next_step.rounds} failed rounds of attempts"
+            if self._upstream.is_one_of_many:
+                self._log.repeated(text, level=logging.ERROR)
+            else:
+                self._log.error(text)
         if isinstance(end, AttemptFailed) and not isinstance(next_step, Connect):
             self._settle_first_round(end)
 

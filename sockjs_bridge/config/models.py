@@ -126,15 +126,16 @@ class QueueConfig(Table):
     """Messages on their way to the server. `max_age` is seconds, 0 is never too old."""
 
     max_messages: PositiveCount = 10_000
-    """what may wait for the server; when it is full, writers are not read"""
+    """what may wait for the server; with `resend_in_doubt`, together with what is not confirmed"""
     max_bytes: PositiveSize = 8 << 20
     """the same in bytes: what is reached first counts"""
     max_age: Duration = 0.0
-    """a message that has waited for so long is not sent any more; 0: never too old"""
+    """a message that has waited for so long is given up, counted as `expired`; 0: never too old"""
     overflow: QueueOverflow = "pause"
-    """what happens when the queue is full: `pause` (writers are not read), `reject`, `drop-oldest`"""
+    """when the queue is full: `pause` (writers are not read), `reject` (what is new is refused), `drop-oldest`"""
     resend_in_doubt: Switch = False
-    """send again what may or may not have arrived when a connection broke"""
+    """what may or may not have arrived when a connection broke is sent again, first and in order: at least once,
+    and some of it twice"""
     spool: str = ""
     """a file, SQLite, where messages wait over restarts too; empty: memory only"""
     spool_max_bytes: PositiveSize = 256 << 20
@@ -241,6 +242,16 @@ class SessionConfig(SessionDefaults):
         if isinstance(data, dict) and "transports" not in data and is_raw_url(data.get("url")):
             return {**data, "transports": ["websocket-raw"]}
         return data
+
+    @property
+    def has_dedicated(self) -> bool:
+        """Whether there are clients that have a session each."""
+        return any(listener.mode == "dedicated" for listener in self.tcp)
+
+    @property
+    def is_on_demand(self) -> bool:
+        """Whether all clients have a session each, so that there is none to be shared."""
+        return self.has_dedicated and not self.zmq and all(each.mode == "dedicated" for each in self.tcp)
 
 
 class Config(BaseSettings):

@@ -126,13 +126,13 @@ class ClientBudget:
     limit: int
     used: int = 0
 
-    def take(self) -> bool:
-        """Reserve a place; False when there is none."""
-        if self.used >= self.limit:
+    def take(self, places: int = 1) -> bool:
+        """Reserve places, one for each descriptor; False, and none taken, when there are not so many."""
+        if self.used + places > self.limit:
             return False
-        self.used += 1
+        self.used += places
         return True
 
-    def give_back(self) -> None:
-        """A client has left."""
-        self.used -= 1
+    def give_back(self, places: int = 1) -> None:
+        """A client, or what it needed beside its own connection, has gone."""
+        self.used -= places

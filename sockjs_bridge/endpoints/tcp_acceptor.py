@@ -38,9 +38,9 @@ class TcpAcceptor:
         self._budget = budget
         self._servers: list[asyncio.Server] = []
         self._gave_sockets = False
-        self._find_group: Callable[[], TcpGroup | None]
+        self._find_group: Callable[[TcpClient], TcpGroup | None]
 
-    async def start(self, find_group: "Callable[[], TcpGroup | None]") -> None:
+    async def start(self, find_group: "Callable[[TcpClient], TcpGroup | None]") -> None:
         """Begin to accept. `find_group` gives the group of a new client, or None to refuse it.
 
         Raises OSError.
@@ -80,7 +80,7 @@ class TcpAcceptor:
                 client=client.peer,
             )
             return None
-        group = self._find_group()
+        group = self._find_group(client)
         if group is None:
             self._budget.give_back()
             return None

@@ -22,6 +22,7 @@ _GUARD_TEXT = {
     Finding.TLS: "a client speaks TLS on a plain port; closed it",
 }
 _LINGER_AT_MOST = 5
+_LAST_WORDS_SECONDS = 1.0
 
 
 class TcpClient(asyncio.Protocol):
@@ -34,6 +35,8 @@ class TcpClient(asyncio.Protocol):
         self._guard = HttpGuard() if acceptor.options.reject_http else None
         self._eof_at: float | None = None
         self._is_leaving = False
+        self._is_finishing = False
+        self._last_words: asyncio.TimerHandle | None = None
         self._input_waits = False
         self._abort_reason = DropReason.CLIENT_GONE
         self._transport: asyncio.Transport
@@ -70,7 +73,7 @@ class TcpClient(asyncio.Protocol):
         """Bytes from the program."""
         if self._guard is not None:
             data = self._guarded(self._guard, data)
-        if data and not self._is_closing:
+        if data and (self._is_finishing or not self._is_closing):
             self._input.feed(data)
 
     def eof_received(self) -> bool:
@@ -83,6 +86,9 @@ class TcpClient(asyncio.Protocol):
             if self._is_closing:
                 return self.output.has_queue
         self._input.end()
+        if self._is_finishing:
+            self._eof_at = self._loop.time()
+            return self.output.has_queue
         if not self._options.serves_after_eof:
             self._is_leaving = True
             self._group.stop_delivery(self)
@@ -93,6 +99,8 @@ class TcpClient(asyncio.Protocol):
 
     def connection_lost(self, error: Exception | None) -> None:
         """The connection is gone. What the queue has not taken yet stays until there is room."""
+        if self._last_words is not None:
+            self._last_words.cancel()
         if self.accepted:
             self._input.stop_answering()
             self._group.dismiss(self, error, self._abort_reason)
@@ -109,7 +117,7 @@ class TcpClient(asyncio.Protocol):
         self.output.resume()
         self._group.note_pace()
         if not self.output.is_behind and self._is_leaving:
-            self._transport.close()
+            self._end()
         self.note_progress()
 
     def send(self, data: bytes, messages: int, *, is_replay: bool = False) -> None:
@@ -149,9 +157,20 @@ class TcpClient(asyncio.Protocol):
         if self._eof_at is None and not (self._is_closing or self._input_waits or self._input.is_holding):
             self._transport.resume_reading()
 
+    def finish(self) -> None:
+        """Close as `close` does, but let the program end what it is writing: it is read, and forgotten.
+
+        Unread bytes would turn the close into a reset, as `stop_input` says; call that before.
+        """
+        self._is_leaving = self._is_finishing = True
+        self._group.stop_delivery(self)
+        if not self.output.is_behind:
+            self._end()
+
     def close(self) -> None:
         """Close once everything delivered has been sent."""
         self._is_leaving = True
+        self._is_finishing = False
         self._group.stop_delivery(self)
         if self.output.has_queue:
             self._transport.pause_reading()
@@ -174,6 +193,14 @@ class TcpClient(asyncio.Protocol):
         return (
             now >= max(last_output, self._eof_at) + linger or now >= self._eof_at + linger * _LINGER_AT_MOST
         )
+
+    def _end(self) -> None:
+        """Everything has been sent."""
+        if self._is_finishing and self._eof_at is None and self._transport.can_write_eof():
+            self._transport.write_eof()
+            self._last_words = self._loop.call_later(_LAST_WORDS_SECONDS, self._transport.close)
+        else:
+            self._transport.close()
 
     @property
     def _is_closing(self) -> bool:

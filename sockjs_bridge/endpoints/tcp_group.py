@@ -25,7 +25,8 @@ class TcpGroup:
 
     Clients outlive every failure of the server: only the bridge's own end, their own, or their slowness
     closes them. `session` and `boot` (the run of the process) are what programs may be told of it. A
-    group that `has_door` is the only one of its acceptor, which opens and closes with it.
+    group that is not the only one of its acceptor is for one client: it hears, by `emptied`, that this one has
+    left, and does not open and close the acceptor.
     """
 
     def __init__(
@@ -36,7 +37,7 @@ class TcpGroup:
         boot: str,
         log: EventLog,
         *,
-        has_door: bool = True,
+        emptied: Callable[[], None] | None = None,
     ) -> None:
         self.acceptor = acceptor
         self.options = options = acceptor.options
@@ -47,7 +48,8 @@ class TcpGroup:
         self.discards_input = not options.takes
         self.burst = _NO_BURST
         """What `deliver` is just writing: encoded, and how many messages."""
-        self._has_door = has_door
+        self._emptied = emptied
+        self._awaits_opening = emptied is not None
         self.wording = options.format.make_wording(session, boot, self.counts.encoding)
         self._opened: Connected | None = None
         self._epoch = 0
@@ -87,11 +89,14 @@ class TcpGroup:
         """Messages that the kernel has not taken yet, summed over the clients."""
         return sum(client.output.unsent_messages for client in self._clients)
 
+    @property
+    def unsent_bytes(self) -> int:
+        """Bytes that the kernel has not taken yet, summed over the clients."""
+        return sum(client.output.unsent_bytes for client in self._clients)
+
     def count_delivery(self) -> DeliveryCounts:
         """What became of the messages that were for clients."""
-        offered, dropped = self.counts.offered, dict(self.counts.dropped)
-        buffered = self.buffered_messages
-        return DeliveryCounts(offered, offered - buffered - sum(dropped.values()), buffered, dropped)
+        return self.counts.delivery(self.buffered_messages)
 
     def describe(self) -> dict[str, str | int]:
         """What an operator wants to know."""
@@ -115,8 +120,8 @@ class TcpGroup:
 
     async def start(self) -> None:
         """Begin to accept. Raises OSError."""
-        if self._has_door:
-            await self.acceptor.start(lambda: None if self._stopping else self)
+        if self._emptied is None:
+            await self.acceptor.start(lambda _: None if self._stopping else self)
 
     def deliver(self, messages: list[str], first_seq: int) -> bool:
         """Write messages to every client, encoded once; answers whether there is one."""
@@ -152,6 +157,8 @@ class TcpGroup:
         """Tell the clients, where the framing has a place for it."""
         self._opened = change if isinstance(change, Connected) else None
         self._epoch = change.epoch
+        self._awaits_opening = False
+        self.note_output()
         line = self.wording.change(change)
         if line:
             for client in list(self._audience):
@@ -181,6 +188,11 @@ class TcpGroup:
             if client.output.live_unsent_bytes > 2 * self.options.client_buffer_bytes:
                 self.cut(client, "a client fell behind by twice client_buffer; closed it")
 
+    def cut_all(self, why: str) -> None:
+        """Part with all clients."""
+        for client in list(self._clients):
+            self.cut(client, why)
+
     def cut(self, client: TcpClient, why: str) -> None:
         """Part with a client that does not read."""
         self.log.warning(
@@ -194,7 +206,7 @@ class TcpGroup:
 
     def stop_accepting(self) -> None:
         """Accept no new client; the others are served on."""
-        if self._has_door:
+        if self._emptied is None:
             self.acceptor.stop()
 
     def stop_intake(self) -> None:
@@ -205,6 +217,11 @@ class TcpGroup:
         holders = {*self._clients, *self._waiting}
         self._waiting.clear()
         self._note_stopped(sum(client.stop_input() for client in holders))
+
+    def finish(self) -> None:
+        """Nothing more will be delivered: close each client when it has been given everything."""
+        for client in list(self._clients):
+            client.finish()
 
     async def stop(self, deadline: float) -> None:
         """Give the clients until `deadline` (loop time) to read what was delivered, then close them."""
@@ -229,11 +246,13 @@ class TcpGroup:
         if self._memory is not None:
             self._memory.clear()
         if self._stopped_messages:
-            self.log.warning(
+            self.log.repeated(
                 "messages of clients came too late to be taken",
+                key=f"messages came too late at {self.name}",
                 messages=self._stopped_messages,
-                reason="stopped",
+                reason=DropReason.STOPPED,
             )
+            self._stopped_messages = 0
         # What they had not been given is counted when they are gone, which is at once: they have been closed.
         while self._clients and loop.time() < deadline + _FLUSH_LOOK_SECONDS:  # noqa: ASYNC110  # as above
             await asyncio.sleep(_GONE_LOOK_SECONDS)
@@ -261,6 +280,8 @@ class TcpGroup:
         self.note_caught_up(client)
         self.count_lost(reason, undelivered)
         self.acceptor.dismiss(client, error, undelivered)
+        if self._emptied is not None:
+            self._emptied()
 
     def stop_delivery(self, client: TcpClient) -> None:
         """A client is being closed: it gets no further message."""
@@ -381,6 +402,8 @@ class TcpGroup:
 
     def _sweep_half_closed(self) -> None:
         now = asyncio.get_running_loop().time()
+        if self._awaits_opening:
+            self._last_output = now  # no answer can come before; it is no reason to leave
         for client in list(self._half_closed):
             if client.half_closed_is_over(now, self._last_output):
                 self._half_closed.discard(client)

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 
 from sockjs_bridge.endpoints.address import ListenAddress
+from sockjs_bridge.endpoints.base import DeliveryCounts
 from sockjs_bridge.endpoints.framing import EncodingCounts
 from sockjs_bridge.endpoints.wording import StreamFormat
 from sockjs_bridge.errors import DropReason
@@ -71,3 +72,8 @@ class TcpCounts:
     invalid_utf8: int = 0
     """Messages from programs in which something was replaced."""
     encoding: EncodingCounts = field(default_factory=EncodingCounts)
+
+    def delivery(self, buffered: int) -> DeliveryCounts:
+        """What became of those offered, of which so many still wait."""
+        delivered = self.offered - buffered - self.dropped.total()
+        return DeliveryCounts(self.offered, delivered, buffered, dict(self.dropped))

@@ -84,6 +84,7 @@ class LoginFailed:
 
     detail: str
     status: int | None = None
+    ended_session: bool = False
 
 
 LifecycleEvent = (
@@ -139,4 +140,9 @@ class GiveUp:
     rounds: int
 
 
-LifecycleCommand = LogIn | AskInfo | Connect | Wait | CarryOn | GiveUp
+@dataclass(frozen=True, slots=True)
+class Finish:
+    """The only session there was to be has ended: make no further attempt."""
+
+
+LifecycleCommand = LogIn | AskInfo | Connect | Wait | CarryOn | GiveUp | Finish

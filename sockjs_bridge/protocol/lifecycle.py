@@ -12,6 +12,7 @@ from sockjs_bridge.protocol.events import (
     CarryOn,
     Connect,
     DelayElapsed,
+    Finish,
     GiveUp,
     InfoReceived,
     LifecycleCommand,
@@ -51,7 +52,8 @@ class Lifecycle:
     flow: where there are steps on the open session, after the last of them. A login that fails ends its
     round, whichever transport it was; where the server refused it (401, 403), the longest delay follows.
     All times are seconds of one monotonic clock. `origin` is the configured Origin header, if any;
-    without one, a 403 is tried once more with `same_origin`, and what opened is kept.
+    without one, a 403 is tried once more with `same_origin`, and what opened is kept. Without `reopens`,
+    the end of the first session that opens is the end of all.
     """
 
     def __init__(
@@ -61,6 +63,7 @@ class Lifecycle:
         *,
         logs_in: bool = False,
         asks_info: bool = False,
+        reopens: bool = True,
         origin: str | None,
         same_origin: str,
         random: Callable[[], float],
@@ -70,6 +73,7 @@ class Lifecycle:
         self._policy = policy
         self._logs_in = logs_in
         self._asks_info = asks_info
+        self._reopens = reopens
         self._info = InfoReceived(None, 0.0)
         self._origin = origin
         self._same_origin = same_origin
@@ -118,6 +122,8 @@ class Lifecycle:
         return CarryOn()
 
     def _closed(self, now: float) -> LifecycleCommand:
+        if not self._reopens:
+            return Finish()
         if self._opened_at is None:
             # It ended before its login was complete.
             return self._end_round(now)
@@ -135,6 +141,8 @@ class Lifecycle:
             self._preferred = None
 
     def _login_failed(self, event: LoginFailed, now: float) -> LifecycleCommand:
+        if event.ended_session and not self._reopens:
+            return Finish()
         was_refused = event.status in {UNAUTHORIZED, FORBIDDEN}
         if self._opened_at is None:
             return self._end_round(now, was_refused=was_refused)

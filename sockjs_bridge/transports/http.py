@@ -225,8 +225,7 @@ class HttpTransport:
         self._end(TransportClosed(cause, DROPPED, problem, failure))
 
     def _note_sent(self, result: SendResult, end: TransportClosed | None) -> None:
-        if self._ended.done():
-            return
+        # Even after the end: nobody else knows of it any more.
         self._receiver.receive_send_result(result)
         if end is not None:
             self._end(end)

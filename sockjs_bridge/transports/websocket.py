@@ -20,7 +20,7 @@ from sockjs_bridge.protocol.session import DROPPED
 from sockjs_bridge.tcp_info import seconds_since_last_data
 from sockjs_bridge.transports.base import LONGEST_TURN_SECONDS, Receiver, TransportClosed
 from sockjs_bridge.transports.cookies import SessionCookies
-from sockjs_bridge.transports.dial import dial
+from sockjs_bridge.transports.dial import dial, plain_reason
 from sockjs_bridge.transports.handshake import cookies_of_refusal, explain, hear_out, let_go
 
 NORMAL_CLOSURE = 1000
@@ -95,7 +95,14 @@ class WebSocketTransport:
         self._sock = sock = await dial(url.raw_host or "", url.port or 0)
         self.reached = True
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE_BUFFER_BYTES)
-        with sock.dup() as spare:
+        try:
+            spare = sock.dup()
+        except OSError as error:  # no descriptors left
+            sock.close()
+            raise ConnectError(
+                Obstacle.UNREACHABLE, f"no socket for the server: {plain_reason(error)}"
+            ) from error
+        with spare:
             await self._shake_hands(sock, spare, receiver)
 
     async def _shake_hands(self, sock: socket.socket, spare: socket.socket, receiver: Receiver) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.bridge_process import BridgeStarter, LineClient, run_command, smallest
+from tests.bridge_process import BridgeStarter, LineClient, run_command, smallest, wait_until
 from tests.e2e.netcat import Netcat, ask_netcat, need_netcat
 from tests.real_servers import SERVER_NAMES, RealServer
 
@@ -61,6 +61,40 @@ def test_echo_piped_into_netcat_prints_the_answer_and_ends(
     bridge.wait_open()
     asked = ask_netcat("hi", "-N", "127.0.0.1", str(bridge.port))
     assert (asked.stdout, asked.stderr, asked.returncode) == ("hi\n", "", 0)
+
+
+@pytest.mark.parametrize("name", SERVER_NAMES)
+def test_netcats_with_a_session_each_do_not_hear_each_other(
+    name: str, shared_server: Callable[[str], RealServer], start_bridge: BridgeStarter
+) -> None:
+    need_netcat()
+    bridge = start_bridge(smallest(shared_server(name).url("/echo")) + 'mode = "dedicated"\n')
+    address = ("127.0.0.1", str(bridge.port))
+    with Netcat(*address) as anna, Netcat(*address) as ben:
+        bridge.wait_for_log("open", epoch=1)
+        for number in range(20):
+            anna.say(f"anna says {number}")
+            ben.say(f"ben says {number}")
+        assert anna.hear(20) == numbered("anna", 20)
+        assert ben.hear(20) == numbered("ben", 20)
+        asked = ask_netcat("hi", "-N", *address)
+        assert (asked.stdout, asked.stderr, asked.returncode) == ("hi\n", "", 0)
+        bridge.wait_for_log("closed", cause="stopping")
+        anna.say("anna says 20")
+        assert anna.hear(21) == numbered("anna", 21)
+
+
+def test_a_netcat_ends_when_its_session_does(
+    real_server: Callable[[str], RealServer], start_bridge: BridgeStarter
+) -> None:
+    need_netcat()
+    server = real_server("node")
+    bridge = start_bridge(smallest(server.url("/echo")) + 'mode = "dedicated"\n')
+    with Netcat("-d", "127.0.0.1", str(bridge.port)) as listener:
+        bridge.wait_for_log("open", epoch=1)
+        server.kill()
+        bridge.wait_for_log("client out")
+        wait_until(lambda: not listener.is_running, "the end of nc")
 
 
 def test_an_answer_comes_also_when_the_session_opens_only_after_the_question(

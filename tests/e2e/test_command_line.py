@@ -219,7 +219,7 @@ def test_all_ports_that_are_taken_are_told_at_once(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("line", "key"),
     [
-        ('mode = "dedicated"', "sessions.chat.tcp[0].mode"),
+        ('allow = ["192.0.2.0/24"]', "sessions.chat.tcp[0].allow"),
         ('[defaults]\nproxy = "env"', "defaults.proxy"),
     ],
 )

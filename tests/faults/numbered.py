@@ -26,14 +26,16 @@ class Sequences:
     last: dict[str, int] = field(default_factory=dict)
     count: dict[str, int] = field(default_factory=dict)
     gaps: dict[str, int] = field(default_factory=dict)
-    """How many messages are missing before the last, by writer; messages are numbered from 1."""
+    """How many messages are missing between the first and the last, by writer."""
+    first: dict[str, int] = field(default_factory=dict)
 
     def add(self, text: str) -> str:
         """Take a message; returns who wrote it."""
         who, number = parse(text)
         before = self.last.get(who, 0)
         assert number > before, f"message {number} of {who} came after message {before}"
-        self.gaps[who] = self.gaps.get(who, 0) + number - before - 1
+        self.first.setdefault(who, number)
+        self.gaps[who] = self.gaps.get(who, 0) + (number - before - 1 if before else 0)
         self.last[who] = number
         self.count[who] = self.count.get(who, 0) + 1
         return who

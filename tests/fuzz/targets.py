@@ -9,7 +9,8 @@ from collections.abc import Callable
 from contextlib import suppress
 from itertools import pairwise
 
-from sockjs_bridge.endpoints.framing import FRAMINGS
+from sockjs_bridge.endpoints.envelope import EnvelopeDecoder
+from sockjs_bridge.endpoints.framing import FRAMINGS, Decoder
 from sockjs_bridge.endpoints.http_guard import Finding, HttpGuard
 from sockjs_bridge.errors import FrameError, FramingError, ProtocolError
 from sockjs_bridge.protocol.frames import (
@@ -101,16 +102,18 @@ def _split(transport: str, encoding: str, pieces: list[bytes]) -> tuple[list[byt
     return [each for each in found if each.strip(b"h\r ") or len(each) == 1], splitter.error is not None
 
 
-def _framing(name: str) -> Target:
+def _framing(make_decoder: Callable[[int], Decoder]) -> Target:
     def target(data: bytes) -> None:
         whole, pieces = _cut(data)
-        assert _decode(name, [whole]) == _decode(name, pieces)
+        assert _decode(make_decoder, [whole]) == _decode(make_decoder, pieces)
 
     return target
 
 
-def _decode(name: str, pieces: list[bytes]) -> tuple[list[str], Counter[object], int, bool]:
-    decoder = FRAMINGS[name].make_decoder(_LIMIT)
+def _decode(
+    make_decoder: Callable[[int], Decoder], pieces: list[bytes]
+) -> tuple[list[str], Counter[object], int, bool]:
+    decoder = make_decoder(_LIMIT)
     messages: list[str] = []
     with suppress(FramingError):
         for piece in pieces:
@@ -151,7 +154,8 @@ TARGETS: dict[str, Target] = {
     "eventsource-percent": _stream("eventsource", "percent"),
     "htmlfile": _stream("htmlfile"),
     "jsonp": _stream("jsonp-polling"),
-    **{f"framing-{name}": _framing(name) for name in FRAMINGS},
+    **{f"framing-{name}": _framing(framing.make_decoder) for name, framing in FRAMINGS.items()},
+    "framing-envelope": _framing(EnvelopeDecoder),
     "http-guard": http_guard,
     "info": info,
 }

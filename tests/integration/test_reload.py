@@ -281,7 +281,7 @@ async def test_sockets_that_cannot_be_taken_over_change_nothing(
     async with running(chat(server), tmp_path) as bridge:
         await bridge.opened()
         program = await bridge.client()
-        monkeypatch.setattr(bridge.listener(), "give_sockets", give_none)
+        monkeypatch.setattr(bridge.listener().acceptor, "give_sockets", give_none)
         with pytest.raises(ConfigError, match=r"sessions\.chat\.tcp\[0\]\.listen: .*Too many open files"):
             await reload(bridge, chat(server, session='headers = { A = "b" }', listener="max_clients = 5"))
         await program.send(b"as before\n")

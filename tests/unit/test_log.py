@@ -318,6 +318,21 @@ def test_sessions_do_not_hold_each_other_back(text_lines: Lines, clock: FakeCloc
     assert text_lines() == ["WARNING one: x", "WARNING two: x"]
 
 
+def test_many_that_are_alike_hold_each_other_back(text_lines: Lines, clock: FakeClock) -> None:
+    log = EventLog(clock, session="chat")
+    for number in range(3):
+        one = log.bind_one_of_many(client=number).bind(transport="websocket")
+        one.repeated("x")
+        one.info("y")
+    assert text_lines() == [
+        "WARNING chat: x client=0 transport=websocket",
+        *[f"INFO chat: y client={number} transport=websocket" for number in range(3)],
+    ]
+    log.repeated("x")
+    assert text_lines()[4:] == ["WARNING chat: x"], "it is not one of them"
+    assert log.bind_one_of_many(client=9).bind(transport="websocket").forget_repeats("x") == 2
+
+
 def test_fields_of_the_single_line_do_not_tell_events_apart(text_lines: Lines, clock: FakeClock) -> None:
     log = EventLog(clock)
     log.repeated("refused a client", client="127.0.0.1:1")

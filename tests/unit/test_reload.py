@@ -75,6 +75,65 @@ def test_what_concerns_the_server_makes_that_session_connect_anew(
     assert changes.lines == [f"session prices: connects anew ({key} changed)"]
 
 
+EACH = """
+[sessions.each]
+url = "http://h/echo"
+[[sessions.each.tcp]]
+listen = "9000"
+mode = "dedicated"
+"""
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "lines", "is_new"),
+    [
+        (
+            EACH,
+            EACH.replace("/echo", "/other"),
+            ["url changed; dedicated clients that are connected go on as they began"],
+            True,
+        ),
+        (
+            EACH,
+            EACH.replace('"dedicated"', '"shared"'),
+            ["has a shared session now", "tcp 127.0.0.1:9000 changed"],
+            True,
+        ),
+        (
+            EACH.replace('"dedicated"', '"shared"').replace("/echo", "/other"),
+            EACH,
+            ["url changed", "tcp 127.0.0.1:9000 changed"],
+            True,
+        ),
+        (
+            EACH,
+            EACH + '[[sessions.each.tcp]]\nlisten = "9001"\n',
+            ["has a shared session now", "tcp 127.0.0.1:9001 added"],
+            True,
+        ),
+        (
+            EACH + '[[sessions.each.tcp]]\nlisten = "9001"\n',
+            EACH.replace("/echo", "/other") + '[[sessions.each.tcp]]\nlisten = "9001"\n',
+            ["connects anew (url changed); dedicated clients that are connected go on as they began"],
+            True,
+        ),
+        (
+            EACH,
+            EACH + '[[sessions.each.tcp]]\nlisten = "9001"\nmode = "dedicated"\n',
+            ["tcp 127.0.0.1:9001 added"],
+            False,
+        ),
+        (EACH, EACH.replace("[[", "queue.max_messages = 5\n[["), ["queue limits changed"], False),
+    ],
+)
+def test_clients_with_a_session_each(
+    old: str, new: str, lines: list[str], is_new: bool, tmp_path: Path
+) -> None:
+    changes = plan(config(old, tmp_path), new, tmp_path)
+    assert changes.lines == [f"session each: {line}" for line in lines]
+    assert changes.upstream == (["each"] if is_new else [])
+
+
 def test_defaults_reach_the_sessions(before: Config, tmp_path: Path) -> None:
     changes = plan(before, f"[defaults]\ninfo = false\n{BASE}", tmp_path)
     assert changes.upstream == ["chat", "prices"]

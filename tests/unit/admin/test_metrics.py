@@ -11,7 +11,9 @@ from sockjs_bridge.admin.metrics import Metrics
 from sockjs_bridge.admin.view import DaemonView
 from sockjs_bridge.bridge.hub import Hub
 from sockjs_bridge.bridge.outbox import Outbox, QueueLimits
+from sockjs_bridge.bridge.private import count_waiting
 from sockjs_bridge.bridge.stats import SessionStats
+from sockjs_bridge.endpoints.base import DeliveryCounts
 from sockjs_bridge.errors import Cause, DropReason, Obstacle
 from sockjs_bridge.log import EventLog
 from tests.metrics_lint import complaints, promtool
@@ -31,6 +33,15 @@ PROMISED = {
     "clients": ("gauge", {"listener"}),
     "last_receive_seconds": ("gauge", set()),
     "zmq_subscribers": ("gauge", {"listener"}),
+    "accepted_messages_total": ("counter", set()),
+    "confirmed_messages_total": ("counter", set()),
+    "resent_messages_total": ("counter", set()),
+    "queue_resend_messages": ("gauge", set()),
+    "queue_dropped_messages_total": ("counter", {"reason"}),
+    "listener_offered_messages_total": ("counter", {"listener"}),
+    "listener_delivered_messages_total": ("counter", {"listener"}),
+    "listener_buffered_messages": ("gauge", {"listener"}),
+    "listener_dropped_messages_total": ("counter", {"listener", "reason"}),
 }
 """Type and labels beside `session`. Reloads are of the whole process, and have none."""
 
@@ -42,6 +53,9 @@ class FakeEndpoint:
 
     def describe(self) -> dict[str, str | int]:
         return self.known
+
+    def count_delivery(self) -> DeliveryCounts:
+        return DeliveryCounts(offered=5, delivered=2, buffered=1, dropped={DropReason.SLOW_CLIENT: 2})
 
 
 @dataclass
@@ -60,7 +74,12 @@ def zmq(kind: str, address: str, **counts: int) -> FakeEndpoint:
 
 def session(*endpoints: FakeEndpoint, stats: SessionStats, is_open: bool = True) -> SimpleNamespace:
     hub = Hub(Outbox(QueueLimits(100, 1000)), stats, lambda: NOW, EventLog())
-    return SimpleNamespace(hub=hub, supervisor=SimpleNamespace(is_open=is_open, epoch=3), endpoints=endpoints)
+    return SimpleNamespace(
+        hub=hub,
+        supervisor=SimpleNamespace(is_fine=is_open, epoch=3),
+        endpoints=endpoints,
+        count_waiting=lambda now: count_waiting([hub.queue], stats, now),
+    )
 
 
 def page(daemon: FakeDaemon) -> str:
@@ -90,7 +109,7 @@ def daemon() -> FakeDaemon:
         frames_dropped=4,
     )
     for count, reason in enumerate(DropReason, 1):
-        busy.dropped[reason] = count
+        busy.dropped[reason] = busy.queue_dropped[reason] = count
     for count, cause in enumerate(Cause, 1):
         busy.closes[cause] = count
     for count, obstacle in enumerate(Obstacle, 1):

@@ -6,7 +6,6 @@ The stall timer runs on a loop stand-in that the tests turn by hand.
 import logging
 from collections.abc import Callable
 from functools import partial
-from types import SimpleNamespace
 
 import pytest
 
@@ -19,45 +18,7 @@ from sockjs_bridge.endpoints.receipts import Receipts
 from sockjs_bridge.endpoints.state_changes import Connected, Disconnected, StateChange
 from sockjs_bridge.errors import Cause, DropReason
 from sockjs_bridge.log import ROOT, EventLog
-
-
-class HandTimer:
-    """What `call_later` of a HandLoop returns."""
-
-    def __init__(self, when: float, callback: Callable[[], None]) -> None:
-        self.when = when
-        self.callback = callback
-        self.cancelled = False
-
-    def cancel(self) -> None:
-        self.cancelled = True
-
-
-class HandLoop:
-    """The part of an event loop that the hub uses; time passes when a test says so."""
-
-    def __init__(self) -> None:
-        self.now = 0.0
-        self._timers: list[HandTimer] = []
-
-    def time(self) -> float:
-        return self.now
-
-    def call_later(self, delay: float, callback: Callable[[], None]) -> HandTimer:
-        timer = HandTimer(self.now + delay, callback)
-        self._timers.append(timer)
-        return timer
-
-    @property
-    def pending(self) -> int:
-        return sum(not timer.cancelled for timer in self._timers)
-
-    def pass_time(self, seconds: float) -> None:
-        self.now += seconds
-        due = [timer for timer in self._timers if timer.when <= self.now and not timer.cancelled]
-        self._timers = [timer for timer in self._timers if timer not in due]
-        for timer in due:
-            timer.callback()
+from tests.hand_loop import HandLoop
 
 
 class FakeEndpoint:
@@ -162,7 +123,7 @@ class FakeLink:
 @pytest.fixture
 def loop(monkeypatch: pytest.MonkeyPatch) -> HandLoop:
     loop = HandLoop()
-    monkeypatch.setattr(hub_module, "asyncio", SimpleNamespace(get_running_loop=lambda: loop))
+    loop.replace_in(monkeypatch, hub_module)
     return loop
 
 

@@ -1,5 +1,7 @@
 """What becomes of messages that an HTTP request carried (protocol section 4, delivery.md)."""
 
+from dataclasses import replace
+
 import pytest
 
 from sockjs_bridge.bridge.batch import Batch
@@ -10,6 +12,7 @@ from sockjs_bridge.bridge.stats import SessionStats
 from sockjs_bridge.errors import DropReason
 from sockjs_bridge.log import EventLog
 from sockjs_bridge.transports.base import Fate, SendResult
+from tests.writer import Writer
 
 NOW = 100.0
 
@@ -20,12 +23,18 @@ def hub() -> Hub:
 
 
 @pytest.fixture
+def resending(hub: Hub) -> Hub:
+    hub.dispatcher.set_limits(replace(hub.queue.limits, resend_in_doubt=True))
+    return hub
+
+
+@pytest.fixture
 def posting(hub: Hub) -> Posting:
     return Posting(hub.dispatcher)
 
 
-def begin(hub: Hub, posting: Posting, messages: list[str]) -> Batch:
-    assert hub.offer(messages) == len(messages)
+def begin(hub: Hub, posting: Posting, messages: list[str], writer: Writer | None = None) -> Batch:
+    assert hub.offer(messages, None if writer is None else writer.receipts(messages)) == len(messages)
     batch = hub.queue.take(1000)
     posting.begin(batch)
     return batch
@@ -41,8 +50,8 @@ def waiting(hub: Hub) -> list[list[str]]:
 def assert_adds_up(hub: Hub) -> None:
     """Accepted = written + queued + under way + dropped (delivery.md)."""
     stats = hub.stats
-    written_or_dropped = stats.messages_sent + sum(stats.dropped.values())
-    assert stats.messages_accepted == written_or_dropped + hub.queue.messages + stats.messages_in_flight
+    waiting = hub.queue.messages + stats.messages_in_flight - hub.queue.resends - stats.resends_in_flight
+    assert stats.messages_accepted == stats.messages_sent + waiting + sum(stats.queue_dropped.values())
 
 
 def test_under_way_a_message_is_neither_written_nor_queued(hub: Hub, posting: Posting) -> None:
@@ -123,3 +132,78 @@ def test_an_answer_that_comes_too_late_changes_nothing(hub: Hub, posting: Postin
     posting.settle(SendResult(Fate.REFUSED, 0, ["a"], []))
     assert waiting(hub) == []
     assert_adds_up(hub)
+
+
+def begin_again(hub: Hub, posting: Posting) -> list[str]:
+    """Post what waits, as far as it goes together."""
+    batch = hub.queue.take(1000)
+    posting.begin(batch)
+    return batch.messages
+
+
+def test_each_writer_hears_what_became_of_its_messages(hub: Hub, posting: Posting) -> None:
+    writer = Writer()
+    begin(hub, posting, ["a", "b", "c"], writer)
+    posting.settle(SendResult(Fate.IN_DOUBT, 1, ["b"], ["c"]))
+    assert writer.fates == {
+        "a": ["queued", "sent", "confirmed"],
+        "b": ["queued", "sent", "in-doubt"],
+        "c": ["queued"],
+    }
+
+
+def test_with_resend_what_is_in_doubt_goes_before_what_was_not_sent(resending: Hub, posting: Posting) -> None:
+    writer = Writer()
+    begin(resending, posting, ["a", "b", "c"], writer)
+    resending.offer(["later"])
+    posting.settle(SendResult(Fate.IN_DOUBT, 1, ["b"], ["c"]))
+    assert (resending.queue.messages, resending.queue.resends) == (3, 1)
+    assert_adds_up(resending)
+    assert begin_again(resending, posting) == ["b", "c", "later"]
+    assert (resending.stats.messages_in_flight, resending.stats.resends_in_flight) == (3, 1)
+    assert_adds_up(resending)
+    posting.settle(SendResult(Fate.ACCEPTED, 3, [], []))
+    stats = resending.stats
+    assert (stats.messages_accepted, stats.messages_sent, stats.messages_resent) == (4, 4, 1)
+    assert (stats.messages_in_doubt, stats.messages_confirmed, stats.resends_in_flight) == (1, 4, 0)
+    assert writer.fates["b"] == ["queued", "sent", "in-doubt", "sent", "confirmed"]
+    assert_adds_up(resending)
+
+
+def test_with_resend_a_message_twice_in_doubt_is_counted_once(resending: Hub, posting: Posting) -> None:
+    begin(resending, posting, ["a"])
+    posting.settle(SendResult(Fate.IN_DOUBT, 0, ["a"], []))
+    assert begin_again(resending, posting) == ["a"]
+    posting.settle(SendResult(Fate.IN_DOUBT, 0, ["a"], []))
+    stats = resending.stats
+    assert (stats.messages_sent, stats.messages_in_doubt, stats.messages_resent) == (1, 1, 1)
+    assert_adds_up(resending)
+
+
+def test_what_is_sent_again_and_refused_goes_back_once_more(resending: Hub, posting: Posting) -> None:
+    begin(resending, posting, ["a", "b"])
+    posting.settle(SendResult(Fate.IN_DOUBT, 0, ["a", "b"], []))
+    begin_again(resending, posting)
+    posting.settle(SendResult(Fate.REFUSED, 0, ["a", "b"], []))
+    assert (resending.queue.messages, resending.queue.resends) == (2, 2)
+    assert_adds_up(resending)
+    assert waiting(resending) == [["a", "b"]]
+
+
+def test_an_offender_that_was_in_doubt_before_is_left_out_and_stays_counted_as_written(
+    resending: Hub, posting: Posting
+) -> None:
+    writer = Writer()
+    begin(resending, posting, ["a", "b"], writer)
+    posting.settle(SendResult(Fate.IN_DOUBT, 0, ["a", "b"], []))
+    begin_again(resending, posting)
+    posting.settle(SendResult(Fate.OFFENDING, 0, ["a", "b"], []))
+    assert begin_again(resending, posting) == ["a"]
+    posting.settle(SendResult(Fate.OFFENDING, 0, ["a"], []))
+    stats = resending.stats
+    assert stats.dropped == {DropReason.REFUSED: 1}
+    assert not stats.queue_dropped
+    assert (stats.messages_sent, stats.messages_in_doubt) == (2, 2)
+    assert writer.fates["a"] == ["queued", "sent", "in-doubt", "dropped"]
+    assert_adds_up(resending)
+    assert waiting(resending) == [["b"]]

@@ -15,6 +15,7 @@ from sockjs_bridge.protocol.events import (
     CarryOn,
     Connect,
     DelayElapsed,
+    Finish,
     GiveUp,
     InfoReceived,
     LifecycleCommand,
@@ -65,6 +66,7 @@ def made(
     maximum: float = 30.0,
     stable_after: float = 30.0,
     max_attempts: int = 0,
+    reopens: bool = True,
 ) -> Lifecycle:
     """A lifecycle whose session ids are id1, id2, ...; delays are drawn from the middle: 2, 3.5, 5.75, ..."""
     numbers = count(1)
@@ -72,6 +74,7 @@ def made(
         transports,
         ReconnectPolicy(initial, maximum, stable_after, max_attempts),
         asks_info=asks_info,
+        reopens=reopens,
         origin=origin,
         same_origin=SAME_ORIGIN,
         random=random,
@@ -325,6 +328,18 @@ def test_max_attempts_rounds_and_then_it_gives_up() -> None:
 
 def test_max_attempts_of_one_gives_up_without_any_delay() -> None:
     play(made(["websocket"], max_attempts=1), (START, 0.0, to("websocket", 1)), (REFUSED, 0.1, GiveUp(1)))
+
+
+def test_a_session_that_is_not_to_be_opened_again_is_tried_until_it_opens_and_then_it_was_that() -> None:
+    play(
+        made(reopens=False),
+        (START, 0.0, to("websocket", 1)),
+        (REFUSED, 0.1, Wait(1.375)),
+        (ELAPSED, 1.6, to("websocket", 2)),
+        (NOT_FOUND, 1.7, to("xhr-streaming", 3)),
+        (SessionOpened(), 1.8, CARRY_ON),
+        (SessionClosed(Cause.SERVER_CLOSED, 3000), 100.0, Finish()),
+    )
 
 
 def test_a_session_that_opens_starts_the_count_of_rounds_over() -> None:

@@ -1,0 +1,30 @@
+"""What becomes of an answer to a request to send that comes when the session has just ended."""
+
+from yarl import URL
+
+from sockjs_bridge.errors import Cause
+from sockjs_bridge.log import EventLog
+from sockjs_bridge.transports.base import Fate, SendResult, TransportClosed
+from sockjs_bridge.transports.cookies import SessionCookies
+from sockjs_bridge.transports.http import HttpTransport, HttpTransportOptions
+from sockjs_bridge.transports.http_client import HttpOptions
+
+URL_OF_ALL = URL("http://127.0.0.1:1/echo")
+
+
+async def test_a_result_that_comes_with_the_end_is_kept_for_the_connection() -> None:
+    """Else its messages would neither be written nor in doubt: they would be under way for ever."""
+    options = HttpTransportOptions(
+        name="xhr-polling",
+        receive_url=URL_OF_ALL,
+        send_url=URL_OF_ALL,
+        info_url=URL_OF_ALL,
+        http=HttpOptions(headers={}, connect_timeout=1.0),
+        max_frame_bytes=1000,
+    )
+    transport = HttpTransport(options, SessionCookies(URL_OF_ALL, {}, None, EventLog()))
+    assert transport.unanswered is None
+    result = SendResult(Fate.ACCEPTED, 3, [], [])
+    transport._end(TransportClosed(Cause.SERVER_CLOSED, 3000))
+    transport._note_sent(result, None)
+    assert transport.unanswered == result
