@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import TypeVar
 
 from aiohttp import encode_basic_auth
+from yarl import URL
 
 from sockjs_bridge import __version__
 from sockjs_bridge.config import SessionConfig
@@ -61,14 +62,21 @@ class Access:
 
     def _remember(self) -> None:
         """What servers send back must not show these, whatever a log line is about."""
-        for name, value in self.headers.items():
-            if name.lower() not in _PUBLIC_HEADERS:
-                self._secrets.remember(value)
-                self._secrets.remember(value.partition(" ")[2])
-        for value in (*self.cookies.values(), self.base.url.raw_query_string, self.base.url.query_string):
-            self._secrets.remember(value)
+        self._secrets.remember_likely(telling_parts(self.headers, self.base.url))
+        self._secrets.remember_likely(self.cookies.values())
         if self.base.user_info is not None:
             self._secrets.remember(self.base.user_info[1])
+
+
+def telling_parts(headers: Mapping[str, str], url: URL) -> Iterator[str]:
+    """What of a request may be secret, though nobody has said so."""
+    for name, value in headers.items():
+        if name.lower() not in _PUBLIC_HEADERS:
+            yield value
+            yield value.partition(" ")[2]  # of `Bearer ...`, the rest
+    yield url.raw_query_string
+    yield url.query_string
+    yield from url.query.values()
 
 
 def _headers(base: BaseUrl, configured: Mapping[str, str]) -> dict[str, str]:

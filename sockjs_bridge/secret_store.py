@@ -16,6 +16,8 @@ CREDENTIALS_DIRECTORY = "CREDENTIALS_DIRECTORY"
 _LARGEST_SECRET_BYTES = 64 * 1024
 # Shorter ones stand in every other word.
 _SHORTEST_MASKED = 4
+# A cookie or a header is often a word like any other.
+_SHORTEST_LIKELY = 8
 # Of what was read at start, and what logins brought: sessions of single clients bring new values all day.
 _MOST_KEPT = 4000
 _NO_SECRETS = {"true", "false", "null"}
@@ -69,6 +71,10 @@ class SecretStore:
         for value in values:
             if value not in _NO_SECRETS:
                 self._add(self._captured, value)
+
+    def remember_likely(self, values: Iterable[str]) -> None:
+        """Never show these values if they are long enough to be secrets: cookies, headers, parts of URLs."""
+        self.remember_captured(value for value in values if len(value) >= _SHORTEST_LIKELY)
 
     def mask(self, text: str) -> str:
         """The text without any value that was remembered, in whatever way it is escaped there."""

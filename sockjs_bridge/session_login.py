@@ -8,7 +8,7 @@ from urllib.parse import urlencode
 from aiohttp import encode_basic_auth
 from yarl import URL
 
-from sockjs_bridge.access import Access
+from sockjs_bridge.access import Access, telling_parts
 from sockjs_bridge.config import HttpRequest, SessionConfig, Step
 from sockjs_bridge.config.fields import check_header_value, check_step_url
 from sockjs_bridge.errors import LoginError, SecretError
@@ -61,13 +61,13 @@ class SessionLogin:
 
     @property
     def is_needed(self) -> bool:
-        """Whether there is anything to do for an open session."""
-        return bool(self._steps or self._pings or self._matches)
+        """Whether there is anything to do, before the connect or after."""
+        return self.guides or bool(self._requests or self._secret_references())
 
     @property
-    def goes_before(self) -> bool:
-        """Whether there is anything to do before the connect."""
-        return bool(self._requests or self._secret_references())
+    def guides(self) -> bool:
+        """Whether there is anything to do for an open session."""
+        return bool(self._steps or self._pings or self._matches)
 
     def relogin_rule(self) -> ReloginRule | None:
         """Which messages ask for another login; None where none does."""
@@ -83,6 +83,7 @@ class SessionLogin:
             self._cookies.configure(self._access.base.url, self._access.cookies)
         for request in self._requests:
             filled = request.fill(known, self._access)
+            self._access.secrets.remember_likely(telling_parts(filled.headers, filled.url))
             headers = self._access.foreign_headers if filled.is_foreign else self._access.headers
             options = self._http_options(headers)
             if not filled.is_foreign:

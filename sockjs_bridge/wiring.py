@@ -181,11 +181,11 @@ class UpstreamFactory:
         return Upstream(
             self.name,
             self.transports.access.shown_url,
-            _lifecycle(config, base, logs_in=self.login.goes_before, reopens=reopens),
+            _lifecycle(config, base, logs_in=self.login.is_needed, reopens=reopens),
             limits,
             self.transports.make,
             self.transports.ask_info,
-            self.login if self.login.goes_before or self.login.is_needed else None,
+            self.login if self.login.is_needed else None,
             is_one_of_many=not reopens,
         )
 
@@ -223,7 +223,7 @@ def make_factory(config: SessionConfig, log: EventLog) -> "TransportFactory":
         access=access,
         server_id=config.server_id or f"{secrets.randbelow(_SERVER_IDS):03}",
         config=config,
-        cookies=SessionCookies(access.base.url, access.cookies, file, log),
+        cookies=SessionCookies(access.base.url, access.cookies, file, log, access.secrets.remember_likely),
         tls=ssl.create_default_context() if access.base.secure else None,
         log=log,
     )

@@ -19,11 +19,7 @@ class Login(Protocol):
     """How often each message of `keepalive` is sent, in seconds."""
 
     @property
-    def goes_before(self) -> bool:
-        """Whether there is anything to do before the connect."""
-
-    @property
-    def is_needed(self) -> bool:
+    def guides(self) -> bool:
         """Whether there is anything to do for an open session."""
 
     def relogin_rule(self) -> ReloginRule | None:

@@ -55,7 +55,7 @@ class Upstream:
     make_transport: Callable[[Connect], Transport]
     ask_info: Callable[[AskInfo], Awaitable[InfoReceived | AttemptFailed]]
     login: Login | None = None
-    """What the session does by itself; None where that is nothing."""
+    """What the session does by itself, if anything; then its Lifecycle asks for it."""
     is_one_of_many: bool = False
     """Whether there may be thousands like it at once, whose failures are not worth a line each."""
 
@@ -232,8 +232,8 @@ class Supervisor:
     async def _attempt(self, command: Connect) -> LifecycleCommand:
         self._begin(command.transport)
         login = self._upstream.login
-        needs_login = login is not None and login.is_needed
-        plan = LoginPlan(login, self._script, command.origin) if login is not None and needs_login else None
+        is_guided = login is not None and login.guides
+        plan = LoginPlan(login, self._script, command.origin) if login is not None and is_guided else None
         transport = self._upstream.make_transport(command)
         session = Session(framed=command.transport != RAW, by_lines=command.transport in FRAME_PER_LINE)
         log = self._log.bind(transport=command.transport)
