@@ -29,15 +29,17 @@ class EventLog:
         self._clock = clock
         self._fields = fields
         self._identity: tuple[FieldValue, ...] = tuple(fields.values())
+        self._is_one_of_many = False
         self._repeats: dict[tuple[object, ...], tuple[float, int]] = {}
 
     def bind(self, **fields: FieldValue) -> "EventLog":
         """A log that adds these fields to every line."""
-        return self._bind(fields, (*self._identity, *fields.values()))
+        identity = (*self._identity, *fields.values())
+        return self._bind(fields, identity, is_one_of_many=self._is_one_of_many)
 
     def bind_one_of_many(self, **fields: FieldValue) -> "EventLog":
-        """The same for one of many that are alike: repeats are held back over all of them."""
-        return self._bind(fields, self._identity)
+        """The same for one of many that are alike: their warnings and errors are held back over all of them."""
+        return self._bind(fields, self._identity, is_one_of_many=True)
 
     def is_debugging(self) -> bool:
         """Whether debug lines are written. Ask once and keep the answer: never for each message."""
@@ -53,11 +55,11 @@ class EventLog:
 
     def warning(self, event: str, **fields: FieldValue) -> None:
         """Something that an operator may have to act on; the program goes on."""
-        self._write(logging.WARNING, event, fields)
+        self._write_failure(logging.WARNING, event, fields)
 
     def error(self, event: str, **fields: FieldValue) -> None:
         """Something that stops a part of the program."""
-        self._write(logging.ERROR, event, fields)
+        self._write_failure(logging.ERROR, event, fields)
 
     def failure(self, event: str, error: BaseException) -> None:
         """A fault of this program, with its traceback."""
@@ -67,8 +69,11 @@ class EventLog:
         self, event: str, *, level: int = logging.WARNING, key: str = "", **fields: FieldValue
     ) -> None:
         """An event that may come often: at most one line a minute for each `key` (default: the event)."""
+        self._repeat(level, key or event, event, fields)
+
+    def _repeat(self, level: int, key: str, event: str, fields: dict[str, FieldValue]) -> None:
         now = self._clock()
-        identity = (key or event, *self._identity)
+        identity = (key, *self._identity)
         written_at, held_back = self._repeats.get(identity, (-_REPEAT_SECONDS, 0))
         if now - written_at < _REPEAT_SECONDS:
             self._repeats[identity] = (written_at, held_back + 1)
@@ -85,11 +90,21 @@ class EventLog:
         ]
         return sum(self._repeats.pop(key)[1] for key in matching)
 
-    def _bind(self, fields: dict[str, FieldValue], identity: tuple[FieldValue, ...]) -> "EventLog":
+    def _bind(
+        self, fields: dict[str, FieldValue], identity: tuple[FieldValue, ...], *, is_one_of_many: bool
+    ) -> "EventLog":
         bound = EventLog(self._clock, **{**self._fields, **fields})
         bound._identity = identity
+        bound._is_one_of_many = is_one_of_many
         bound._repeats = self._repeats
         return bound
+
+    def _write_failure(self, level: int, event: str, fields: dict[str, FieldValue]) -> None:
+        # What a broken server costs a thousand clients at once is worth one line.
+        if self._is_one_of_many:
+            self._repeat(level, event, event, fields)
+        else:
+            self._write(level, event, fields)
 
     def _write(self, level: int, event: str, fields: dict[str, FieldValue]) -> None:
         if self._logger.isEnabledFor(level):

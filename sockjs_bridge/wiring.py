@@ -5,7 +5,7 @@ import secrets
 import ssl
 import string
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from random import SystemRandom
@@ -80,7 +80,9 @@ class Bridge:
     def open_private(self, listener: str, client: str) -> PrivateSession:
         """Make the session of one client, as the configuration is now; it does not run yet."""
         log = self.log.bind(listener=listener).bind_one_of_many(client=client)
-        return self.privates.make(self.upstreams.make_private(), queue_limits(self.config.queue), log)
+        # There is no later session in which anything could be sent again.
+        limits = replace(queue_limits(self.config.queue), resend_in_doubt=False)
+        return self.privates.make(self.upstreams.make_private(), limits, log)
 
     def count_waiting(self, now: float) -> Waiting:
         """What waits for the server, in the queues of all clients too; `now` is the loop's time."""
@@ -186,7 +188,6 @@ class UpstreamFactory:
             self.transports.make,
             self.transports.ask_info,
             self.login if self.login.is_needed else None,
-            is_one_of_many=not reopens,
         )
 
 

@@ -161,8 +161,9 @@ class Peer:
             await self.send_text("a" + json.dumps(await self.receive_messages()))
 
     async def stay(self) -> None:
-        """Say nothing more, and leave when the client does."""
-        await self.receive_close()
+        """Say nothing more, not even to PINGs, and leave when the client does."""
+        while (await self.receive_frame())[0] != CLOSE:
+            pass
 
     async def until_closed(self) -> None:
         """Read and forget until the client has gone."""

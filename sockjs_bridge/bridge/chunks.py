@@ -1,5 +1,6 @@
 """What a spool keeps, as plain data. Without SQLite, so that a bridge that has no spool does not load it."""
 
+import sys
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -9,6 +10,9 @@ from sockjs_bridge.bridge.batch import utf8_bytes
 
 Range = tuple[int, int]
 """Numbers of messages from the first to the last, both included."""
+
+EVERY_MESSAGE = sys.maxsize
+"""No bound of how many are read."""
 
 _BYTES_OF_A_CHUNK = 64
 """Its row without the messages, and its share of the index, about."""

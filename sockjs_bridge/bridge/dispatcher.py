@@ -127,16 +127,23 @@ class Dispatcher:
         )
         self._plan_expiry()
 
+    def note_lost(self, messages: int) -> None:
+        """Messages that were offered could not be accepted before the stop."""
+        self.stats.dropped[DropReason.STOPPED] += messages
+
     def note_changed(self) -> None:
         """There may be more to send, or more room."""
         self._make_room()
 
     def note_written(self, batch: Batch) -> None:
         """A batch was handed to the connection."""
-        again = _written_before(batch.bursts)
-        self.stats.messages_sent += len(batch.messages) - again
-        self.stats.messages_resent += again
+        self.stats.messages_sent += len(batch.messages)
         self.stats.bytes_sent += batch.size_bytes
+        if not batch.bursts:  # nothing has to travel with most messages
+            return
+        again = _written_before(batch.bursts)
+        self.stats.messages_sent -= again
+        self.stats.messages_resent += again
         for burst in batch.bursts:
             burst.report(MessageFate.SENT)
 

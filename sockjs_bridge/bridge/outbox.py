@@ -30,6 +30,9 @@ class QueueOwner(Protocol):
     def note_recovered(self, queued: int, in_doubt: int) -> None:
         """Messages of an earlier run were found: those that were not sent, and those that may have been."""
 
+    def note_lost(self, messages: int) -> None:
+        """Messages that were offered could not be accepted after all."""
+
     def note_changed(self) -> None:
         """There may be more to send, or more room."""
 
@@ -43,8 +46,10 @@ class Queue(Protocol):
     limits: QueueLimits
     accepts_at_once: bool
     """Whether what `offer` takes is accepted; else it is once it is on disk."""
-    problem: str | None
-    """What keeps the queue from taking messages, beside being full."""
+
+    @property
+    def problem(self) -> str | None:
+        """What keeps the queue from taking messages, beside being full."""
 
     @property
     def messages(self) -> int:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Protocol, TypeGuard
 
-from sockjs_bridge.bridge.chunks import Chunk, Gaps, Marks, Recovered, Work
+from sockjs_bridge.bridge.chunks import EVERY_MESSAGE, Chunk, Gaps, Marks, Recovered, Work
 from sockjs_bridge.errors import SpoolError
 
 _CHUNK_BYTES = 64 << 10
@@ -27,7 +27,7 @@ class Store(Protocol):
     def commit(self, work: Work) -> None:
         """Make the work durable, or raise SpoolError and keep nothing of it."""
 
-    def read(self, after: int, max_bytes: int) -> list[Chunk]:
+    def read(self, after: int, max_bytes: int, max_messages: int = ...) -> list[Chunk]:
         """The messages that follow number `after`; raises SpoolError."""
 
     def close(self) -> None:
@@ -141,13 +141,13 @@ class Spool:
         self._forget_dropped()
         self._note_marks()
 
-    async def read(self, after: int, max_bytes: int) -> list[Chunk]:
-        """The committed messages that follow number `after`, about `max_bytes` and at least one if there is any.
+    async def read(self, after: int, max_bytes: int, max_messages: int = EVERY_MESSAGE) -> list[Chunk]:
+        """The committed messages that follow number `after`: about so many and so large, one chunk at least.
 
         Without those that are done or given up. Raises SpoolError.
         """
         loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._executor, self._opened().read, after, max_bytes)
+        return await loop.run_in_executor(self._executor, self._opened().read, after, max_bytes, max_messages)
 
     async def close(self, deadline: float) -> bool:
         """Commit what is left and close the file; returns whether all is committed.

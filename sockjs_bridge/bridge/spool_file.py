@@ -14,7 +14,7 @@ from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
-from sockjs_bridge.bridge.chunks import Chunk, Gaps, Marks, Recovered, Work, stored_bytes
+from sockjs_bridge.bridge.chunks import EVERY_MESSAGE, Chunk, Gaps, Marks, Recovered, Work, stored_bytes
 from sockjs_bridge.bridge.spool_place import check_place, create_file, set_aside
 from sockjs_bridge.bridge.spool_rows import DamagedError, checksum_of, decode_row, encode_row
 from sockjs_bridge.errors import SpoolError
@@ -302,20 +302,23 @@ class SpoolFile:
 
     # --- reading ----------------------------------------------------------------------------------------------
 
-    def read(self, after: int, max_bytes: int) -> list[Chunk]:
-        """The messages that follow number `after`, in order, about `max_bytes` of them and at least one chunk.
+    def read(self, after: int, max_bytes: int, max_messages: int = EVERY_MESSAGE) -> list[Chunk]:
+        """The messages that follow number `after`, in order, about so many and so large, one chunk at least.
 
         Without those that are done or given up: around these a chunk is cut. Raises SpoolError.
         """
         found: list[Chunk] = []
-        size_bytes = 0
+        messages = size_bytes = 0
         after = max(after, self._marks.done)
         with self._reported(), closing(self._chunks_from(after + 1)) as chunks:
             for chunk in chunks:
-                if found and size_bytes + chunk.size_bytes > max_bytes:
+                if found and (
+                    size_bytes + chunk.size_bytes > max_bytes or messages + len(chunk.messages) > max_messages
+                ):
                     break
                 for piece in self._open_parts(chunk, after):
                     found.append(piece)
+                    messages += len(piece.messages)
                     size_bytes += piece.size_bytes
         return found
 

@@ -8,12 +8,13 @@ from sockjs_bridge.bridge.outbox import take_from
 
 
 class Front:
-    """Bursts with consecutive numbers, in three parts: `ready` before `asked` before waiting.
+    """Bursts with rising numbers, in three parts: `ready` before `asked` before waiting.
 
     A burst may be sent only once the disk has the mark that it may have been: until then it is asked for.
+    Sizes are bytes of UTF-8.
     """
 
-    __slots__ = ("_asked", "_ready", "_waiting", "messages", "resends", "size_bytes")
+    __slots__ = ("_asked", "_ready", "_waiting", "ahead_bytes", "messages", "resends", "size_bytes")
 
     def __init__(self) -> None:
         self._ready: deque[Burst] = deque()
@@ -21,6 +22,8 @@ class Front:
         self._waiting: deque[Burst] = deque()
         self.messages = 0
         self.size_bytes = 0
+        self.ahead_bytes = 0
+        """Bytes of what is ready or asked for: after a crash it is in doubt."""
         self.resends = 0
         """Messages among them that were written before."""
 
@@ -34,14 +37,10 @@ class Front:
         """Whether there is something to ask for."""
         return bool(self._waiting)
 
-    @property
-    def ahead_bytes(self) -> int:
-        """Bytes of what is ready or asked for: after a crash it is in doubt."""
-        return sum(burst.size_bytes for burst in chain(self._ready, self._asked))
-
     def append(self, burst: Burst, *, is_asked: bool = False) -> None:
         """Add a burst behind all others; nothing may wait if it is asked for already."""
         (self._asked if is_asked else self._waiting).append(burst)
+        self.ahead_bytes += burst.size_bytes * is_asked
         self._count(burst, 1)
 
     def ask(self, about_bytes: int) -> int:
@@ -52,6 +51,7 @@ class Front:
             about_bytes -= burst.size_bytes
             last = burst.last_number
             self._asked.append(burst)
+            self.ahead_bytes += burst.size_bytes
         return last
 
     def note_mark(self, sending: int) -> None:
@@ -68,6 +68,7 @@ class Front:
         self._waiting.extendleft(reversed([*self._ready, *self._asked]))
         self._ready.clear()
         self._asked.clear()
+        self.ahead_bytes = 0
 
     def put_back(self, bursts: list[Burst]) -> None:
         """Put bursts that were taken before all others; all of it waits then."""
@@ -76,9 +77,15 @@ class Front:
         for burst in bursts:
             self._count(burst, 1)
 
-    def remove_oldest(self) -> Burst:
-        """Remove the oldest burst; there has to be one."""
-        burst = (self._ready or self._asked or self._waiting).popleft()
+    def remove_oldest(self, most: int | None = None) -> Burst:
+        """Remove the oldest burst, or its first `most` messages; there has to be one."""
+        part = self._ready or self._asked or self._waiting
+        burst = part.popleft()
+        if most is not None and most < len(burst.messages):
+            part.appendleft(burst.part(most))
+            burst = burst.part(0, most)
+        if part is not self._waiting:
+            self.ahead_bytes -= burst.size_bytes
         self._count(burst, -1)
         return burst
 

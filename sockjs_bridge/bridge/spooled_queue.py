@@ -4,13 +4,17 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 
+from sockjs_bridge.bridge.backlog import Backlog
 from sockjs_bridge.bridge.batch import Batch, Burst, count_messages, utf8_bytes
-from sockjs_bridge.bridge.chunks import Chunk, Gaps, Recovered
+from sockjs_bridge.bridge.chunks import Recovered
 from sockjs_bridge.bridge.held import Held
 from sockjs_bridge.bridge.outbox import QueueLimits, QueueOwner
 from sockjs_bridge.bridge.spool import Spool, Store
 from sockjs_bridge.bridge.spool_front import Front
+from sockjs_bridge.bridge.spool_health import SpoolHealth, SpoolWork
+from sockjs_bridge.bridge.spool_progress import Progress
 from sockjs_bridge.endpoints.receipts import MessageFate, Receipts
 from sockjs_bridge.errors import DropReason, SpoolError
 from sockjs_bridge.log import EventLog
@@ -26,56 +30,71 @@ class SpooledQueue:
     """A `Queue` whose messages survive a crash.
 
     What is offered is accepted once it is committed. `max_spool_bytes` bounds what is on disk, the limits of
-    messages and bytes what of it is in memory. Of what is on disk only, a writer hears no more than `queued`.
+    messages and bytes what of it is in memory: three times, of what is on its way to the disk, of what waits, and
+    of what was sent and is not confirmed. Of what is on disk only, a writer hears no more than `queued`.
+
+    What fails is tried again after `retry_seconds`.
     """
 
-    def __init__(self, limits: QueueLimits, open_store: Callable[[], Store], log: EventLog) -> None:
+    def __init__(
+        self,
+        limits: QueueLimits,
+        open_store: Callable[[], Store],
+        log: EventLog,
+        *,
+        retry_seconds: float = _RETRY_SECONDS,
+    ) -> None:
         self.limits = limits
         self.accepts_at_once = False
         self._owner: QueueOwner
         self._log = log
         self._loop = asyncio.get_running_loop()
-        self._spool = Spool(open_store, committed=self._note_committed, failing=self._note_failing)
+        self._retry_seconds = retry_seconds
+        self._health = SpoolHealth(log, healed=self._note_healed)
+        self._spool = Spool(
+            open_store,
+            committed=self._note_committed,
+            failing=partial(self._health.note, SpoolWork.WRITING),
+            retry_seconds=retry_seconds,
+        )
         self._is_open = False
-        self._reopening: asyncio.TimerHandle | None = None
-        self._work: asyncio.Task[None] | None = None
+        self._is_closing = False
+        self._retries: dict[SpoolWork, asyncio.TimerHandle] = {}
+        self._opening: asyncio.Task[None] | None = None
+        self._reading: asyncio.Task[None] | None = None
+        self._is_sending = False
+        self._progress = Progress(self._spool)
         self._front = Front()
+        self._backlog = Backlog()
+        self._held = Held()
         self._uncommitted: deque[Burst] = deque()
         self._uncommitted_messages = 0
         self._uncommitted_bytes = 0
-        self._held = Held()
-        self._gaps = Gaps()
+        self._committed = 0
         self._used_bytes = 0
-        self._is_sending = False
-        self._done = 0
-        self._asked = 0
-        self._marked = 0
-        self._in_memory = 0
-        """The number of the last message that is, or was, in memory: what follows is on disk only."""
-        self._on_disk = 0
-        self._on_disk_bytes = 0
-        self._written_before = 0
-        """Up to this number everything was written before the start."""
-        self.problem: str | None = None
-        """What keeps the disk from taking messages; None while it does."""
 
     # --- what waits -------------------------------------------------------------------------------------------
 
     @property
+    def problem(self) -> str | None:
+        """What keeps the disk from taking or giving messages; None while nothing does."""
+        return self._health.problem
+
+    @property
     def messages(self) -> int:
         """How many wait, in memory or on disk."""
-        return self._front.messages + self._on_disk
+        return self._front.messages + self._backlog.messages
 
     @property
     def size_bytes(self) -> int:
         """How many bytes they have."""
-        return self._front.size_bytes + self._on_disk_bytes
+        return self._front.size_bytes + self._backlog.size_bytes
 
     @property
     def resends(self) -> int:
         """How many of them were written before, in this run or the one before."""
-        on_disk = self._gaps.outside(max(self._in_memory, self._done) + 1, self._written_before)
-        return self._front.resends + sum(last - first + 1 for first, last in on_disk)
+        backlog = self._backlog
+        return self._front.resends + self._progress.unfinished(backlog.follows + 1, backlog.written_before)
 
     @property
     def is_empty(self) -> bool:
@@ -95,29 +114,26 @@ class SpooledQueue:
 
     async def open(self) -> None:
         """Open the spool. Raises SpoolError where no waiting helps; a full or failing disk is tried again."""
-        self._reopening = None
         try:
             recovered = await self._spool.open()
         except SpoolError as error:
             if not error.is_temporary:
                 raise
-            self._note_failing(str(error))
-            self._reopening = self._loop.call_later(_RETRY_SECONDS, self._open_again)
+            self._health.note(SpoolWork.OPENING, str(error))
+            self._retry(SpoolWork.OPENING, self._open_again)
             return
-        self._is_open = True
-        if self.problem is not None:
-            self._note_failing(None)
+        self._is_open = not self._is_closing
         self._recover(recovered)
+        self._health.note(SpoolWork.OPENING, None)
 
     def _open_again(self) -> None:
-        self._work = self._loop.create_task(self._try_to_open(), name="open-spool")
+        self._opening = self._loop.create_task(self._try_to_open(), name="open-spool")
 
     async def _try_to_open(self) -> None:
         try:
             await self.open()
         except SpoolError as error:
-            self.problem = str(error)
-            self._log.error("the spool cannot be used until a restart", problem=self.problem)
+            self._health.note_lasting(SpoolWork.OPENING, str(error))
 
     def _recover(self, recovered: Recovered) -> None:
         if recovered.set_aside is not None:
@@ -126,47 +142,59 @@ class SpooledQueue:
                 problem=recovered.problem,
                 set_aside=str(recovered.set_aside),
             )
-        for gap in recovered.gaps:
-            self._gaps.add(*gap)
-        self._used_bytes = _used(recovered.queued_messages, recovered.queued_bytes)
-        self._done = recovered.marks.done
-        self._asked = self._marked = recovered.marks.sending
-        self._on_disk, self._on_disk_bytes = recovered.queued_messages, recovered.queued_bytes
-        in_doubt = recovered.in_doubt_messages
+        self._progress.recover(recovered)
+        self._committed = recovered.last
+        done, sending = recovered.marks.done, recovered.marks.sending
+        queued, in_doubt = recovered.queued_messages, recovered.in_doubt_messages
+        backlog = self._backlog
+        backlog.follows = done
+        backlog.add(queued, recovered.queued_bytes)
         if in_doubt and self.limits.resend_in_doubt:
-            self._written_before = recovered.marks.sending
-            self._on_disk += in_doubt
-            self._on_disk_bytes += recovered.in_doubt_bytes
-            self._used_bytes += _used(in_doubt, recovered.in_doubt_bytes)
-            self._set_sending(self._done)
+            backlog.written_before = sending
+            backlog.add(in_doubt, recovered.in_doubt_bytes)
+            self._progress.go_back(done)
         elif in_doubt:
-            self._advance(self._done + 1, recovered.marks.sending)
-        self._in_memory = self._done
-        if recovered.queued_messages or in_doubt:
-            self._owner.note_recovered(recovered.queued_messages, in_doubt)
+            self._progress.finish_range(done + 1, sending)
+        self._used_bytes = _used(backlog.messages, backlog.size_bytes)
+        if queued or in_doubt:
+            self._owner.note_recovered(queued, in_doubt)
         self._fill()
+
+    def _note_healed(self) -> None:
         self._owner.note_changed()
+
+    def _retry(self, work: SpoolWork, begin: Callable[[], None]) -> None:
+        if not self._is_closing:
+            self._retries[work] = self._loop.call_later(self._retry_seconds, begin)
 
     async def close(self, deadline: float) -> None:
         """Commit what is left and close the file, by `deadline` (loop time)."""
-        if self._reopening is not None:
-            self._reopening.cancel()
-        if self._work is not None:
-            await asyncio.wait([self._work], timeout=max(deadline - self._loop.time(), 0.0))
+        self._is_closing, self._is_open = True, False
+        for timer in self._retries.values():
+            timer.cancel()
+        tasks = [task for task in (self._opening, self._reading) if task is not None]
+        if tasks:
+            await asyncio.wait(tasks, timeout=max(deadline - self._loop.time(), 0.0))
         await self._spool.close(deadline)
         lost = count_messages(self._uncommitted)
         if lost:
-            for burst in self._uncommitted:
-                burst.report(MessageFate.REJECTED, DropReason.STOPPED)
-            self._uncommitted.clear()
-            self._log.error(
-                "messages could not be written to the spool before the stop, and are lost",
-                messages=lost,
-                reason=DropReason.STOPPED,
-                problem=self.problem,
-            )
-        elif self.messages:
+            self._give_up_uncommitted(lost)
+        if self.messages:
             self._log.info("messages stay in the spool", messages=self.messages)
+
+    def _give_up_uncommitted(self, messages: int) -> None:
+        # A disk that hangs may have them all the same.
+        fate = MessageFate.REJECTED if self.problem is not None else MessageFate.IN_DOUBT
+        for burst in self._uncommitted:
+            burst.report(fate, DropReason.STOPPED)
+        self._uncommitted.clear()
+        self._owner.note_lost(messages)
+        self._log.error(
+            "messages could not be written to the spool before the stop, and are lost",
+            messages=messages,
+            reason=DropReason.STOPPED,
+            problem=self.problem or "the disk did not answer",
+        )
 
     # --- from programs ----------------------------------------------------------------------------------------
 
@@ -184,7 +212,7 @@ class SpooledQueue:
             receipts = receipts.part(0, len(messages)) if receipts is not None else None
         if messages:
             # What goes out at once is marked in the commit that makes it durable.
-            at_once = self._is_sending and not self._front.has_waiting and not self._on_disk
+            at_once = self._is_sending and not self._front.has_waiting and not self._backlog.messages
             number = self._spool.append(messages, size_bytes, time.time())
             burst = Burst(messages, size_bytes, now, receipts, number)
             self._uncommitted.append(burst)
@@ -192,7 +220,7 @@ class SpooledQueue:
             self._uncommitted_bytes += size_bytes
             self._used_bytes += _used(len(messages), size_bytes)
             if at_once and self._may_ask(self._uncommitted_bytes):
-                self._set_sending(burst.last_number)
+                self._progress.ask(burst.last_number)
         return len(messages)
 
     def _has_room(self, messages: int, size_bytes: int) -> bool:
@@ -209,8 +237,7 @@ class SpooledQueue:
             size_bytes += utf8_bytes([message])
             if not self._has_room(count, size_bytes):
                 # One that is larger than all bounds must not wait for ever.
-                is_alone = count == 1 and self.is_empty and not self._held.messages
-                return 1 if is_alone else count - 1
+                return count - 1 or int(not self._used_bytes)
         return len(messages)
 
     @property
@@ -219,14 +246,15 @@ class SpooledQueue:
         return bool(self._uncommitted) and self.problem is None
 
     def make_room_for(self, messages: list[str]) -> list[Burst]:
-        """Remove the oldest bursts until these fit, or nothing in memory is left to remove."""
+        """Remove the oldest until these fit, or nothing in memory is left to remove; returns what was removed."""
         if self.problem is not None or self._uncommitted:
             return []  # it is the disk that is slow, and to remove something takes a commit as well
         removed: list[Burst] = []
-        wanted = _used(len(messages), utf8_bytes(messages))
-        while self._front.oldest is not None and self._used_bytes + wanted > self.limits.max_spool_bytes:
-            burst = self._front.remove_oldest()
-            wanted -= _used(len(burst.messages), burst.size_bytes)
+        # Until they are finished with, those that are removed still count.
+        excess = self._used_bytes + _used(len(messages), utf8_bytes(messages)) - self.limits.max_spool_bytes
+        while excess > 0 and (oldest := self._front.oldest) is not None:
+            burst = self._front.remove_oldest(_enough_of(oldest, excess))
+            excess -= _used(len(burst.messages), burst.size_bytes)
             removed.append(burst)
         self._fill()
         return removed
@@ -243,8 +271,7 @@ class SpooledQueue:
         self._is_sending = False
         oldest = self._front.oldest
         self._front.retreat()
-        written = oldest.number - 1 if oldest is not None else self._in_memory
-        self._set_sending(min(written, self._asked))
+        self._progress.go_back(oldest.number - 1 if oldest is not None else self._backlog.follows)
 
     def take(self, about_bytes: int) -> Batch:
         """Remove the oldest of what may be sent now, up to `about_bytes`."""
@@ -256,7 +283,7 @@ class SpooledQueue:
         """Put bursts that were taken before all others."""
         if bursts:
             self._front.put_back(bursts)
-            self._set_sending(bursts[0].number - 1)
+            self._progress.go_back(bursts[0].number - 1)
             self._fill()
 
     def expire(self, before: float) -> list[Burst]:
@@ -286,26 +313,11 @@ class SpooledQueue:
         """Nothing will be done any more for bursts that were taken or removed: they go from the disk."""
         for burst in bursts:
             self._used_bytes -= _used(len(burst.messages), burst.size_bytes)
-            self._advance(burst.number, burst.last_number)
+        self._progress.finish(bursts)
         if bursts:
             self._fill()
 
-    def _advance(self, first: int, last: int) -> None:
-        first, end = self._gaps.add(first, last)
-        if first <= self._done + 1:
-            self._done = end
-            self._asked = max(self._asked, end)
-            self._gaps.forget(end)
-            self._spool.set_done(end)
-        else:
-            self._spool.drop(first, end)
-
     # --- the disk ---------------------------------------------------------------------------------------------
-
-    def _set_sending(self, number: int) -> None:
-        self._asked = max(number, self._done)
-        self._marked = min(self._marked, self._asked)
-        self._spool.set_sending(self._asked)
 
     def _may_ask(self, more_bytes: int = 0) -> bool:
         limits = self.limits
@@ -319,82 +331,85 @@ class SpooledQueue:
         """Ask for what may be sent next, and read on where there is room in memory."""
         if self._is_sending and self._front.has_waiting and self._may_ask():
             last = self._front.ask(_AHEAD_BYTES - self._front.ahead_bytes)
-            if last > self._asked:
-                self._set_sending(last)
+            if last > self._progress.asked:
+                self._progress.ask(last)
             else:
-                self._front.note_mark(self._marked)
-        is_low = 2 * self._front.size_bytes < self.limits.max_bytes
-        is_low = is_low and 2 * self._front.messages < self.limits.max_messages
-        if self._on_disk and is_low and (self._work is None or self._work.done()):
-            self._work = self._loop.create_task(self._read_on(), name="read-spool")
+                self._front.note_mark(self._progress.marked)
+        if (
+            self._backlog.messages
+            and self._reading is None
+            and not self._health.fails(SpoolWork.READING)
+            and not self._is_closing
+            and 2 * self._front.size_bytes < self.limits.max_bytes
+            and 2 * self._front.messages < self.limits.max_messages
+        ):
+            self._read_on()
 
-    async def _read_on(self) -> None:
+    def _read_on(self) -> None:
+        self._reading = self._loop.create_task(self._read(), name="read-spool")
+
+    async def _read(self) -> None:
+        limits = self.limits
         try:
-            chunks = await self._spool.read(self._in_memory, self.limits.max_bytes // 2)
+            chunks = await self._spool.read(
+                self._backlog.follows, limits.max_bytes // 2, limits.max_messages // 2
+            )
         except SpoolError as error:
-            self._log.error("the spool cannot be read; what is in it stays there", problem=str(error))
-            self.problem = str(error)
+            self._reading = None
+            if error.is_temporary:
+                self._health.note(SpoolWork.READING, str(error))
+                self._retry(SpoolWork.READING, self._read_on)
+            else:
+                self._health.note_lasting(SpoolWork.READING, str(error))
             return
-        finally:
-            self._work = None
+        self._reading = None
+        now, wall = self._loop.time(), time.time()
         for chunk in chunks:
-            for burst in self._bursts_of(chunk):
-                self._front.append(burst)
-                self._on_disk -= len(burst.messages)
-                self._on_disk_bytes -= burst.size_bytes
-            self._in_memory = chunk.last
-        if not self._on_disk:
-            self._on_disk_bytes = 0
+            # The thread may be ahead of what was told of its commits.
+            if chunk.first <= self._committed:
+                for burst in self._backlog.read(chunk, wall - chunk.accepted_at, now):
+                    self._front.append(burst)
+        self._health.note(SpoolWork.READING, None)
         self._fill()
         self._owner.note_changed()
 
-    def _bursts_of(self, chunk: Chunk) -> list[Burst]:
-        accepted_at = self._loop.time() - max(time.time() - chunk.accepted_at, 0.0)
-        burst = Burst(chunk.messages, chunk.size_bytes, accepted_at, None, chunk.first)
-        written = min(max(self._written_before - chunk.first + 1, 0), len(chunk.messages))
-        parts = [burst.part(0, written), burst.part(written)]
-        parts[0].was_written = True
-        return [part for part in parts if part.messages]
-
     def _note_committed(self, last: int, sending: int) -> None:
+        self._committed = last
         while self._uncommitted and self._uncommitted[0].last_number <= last:
             burst = self._uncommitted.popleft()
             self._uncommitted_messages -= len(burst.messages)
             self._uncommitted_bytes -= burst.size_bytes
             self._admit(burst)
             self._owner.note_accepted(len(burst.messages), burst.receipts)
-        self._marked = min(sending, self._asked)
-        self._front.note_mark(self._marked)
+        self._progress.note_committed(sending)
+        self._front.note_mark(self._progress.marked)
         self._fill()
         self._owner.note_changed()
 
     def _admit(self, burst: Burst) -> None:
         """What is committed stays in memory where there is room and nothing before it is on disk only."""
-        limits = self.limits
+        limits, front, backlog = self.limits, self._front, self._backlog
         if (
-            not self._on_disk
-            and self._front.messages + len(burst.messages) <= limits.max_messages
-            and self._front.size_bytes + burst.size_bytes <= limits.max_bytes
+            not backlog.messages
+            and front.messages + len(burst.messages) <= limits.max_messages
+            and front.size_bytes + burst.size_bytes <= limits.max_bytes
         ):
-            is_asked = burst.last_number <= self._asked and not self._front.has_waiting
-            self._front.append(burst, is_asked=is_asked)
-            self._in_memory = burst.last_number
+            front.append(burst, is_asked=burst.last_number <= self._progress.asked and not front.has_waiting)
+            backlog.follows = burst.last_number
         else:
-            self._on_disk += len(burst.messages)
-            self._on_disk_bytes += burst.size_bytes
-            self._set_sending(min(self._asked, burst.number - 1))
-
-    def _note_failing(self, problem: str | None) -> None:
-        self.problem = problem
-        if problem is None:
-            self._log.info("the spool takes messages again")
-            self._owner.note_changed()
-        else:
-            self._log.error(
-                "the spool takes no messages; programs wait, it is tried again each second", problem=problem
-            )
+            backlog.add(len(burst.messages), burst.size_bytes)
+            self._progress.go_back(burst.number - 1)
 
 
 def _used(messages: int, size_bytes: int) -> int:
     """What messages count for against `max_spool_bytes`: by message, so that it adds up however they are cut."""
     return size_bytes + messages * _BYTES_BESIDE_A_MESSAGE
+
+
+def _enough_of(burst: Burst, excess: int) -> int:
+    """How many of the first messages of a burst have to go to free so many bytes; all of them where it has less."""
+    for count, message in enumerate(burst.messages, 1):
+        excess -= _used(1, utf8_bytes([message]))
+        if excess <= 0:
+            return count
+    return len(burst.messages)

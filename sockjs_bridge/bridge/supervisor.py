@@ -227,6 +227,9 @@ class Supervisor:
             self._script = await login.log_in(command.origin) if login is not None else LoginScript()
         except LoginError as error:
             return self._conclude(LoginFailed(error.detail, error.status))
+        except Exception as error:  # noqa: BLE001  # reported with its traceback, as below
+            self._log.failure("an internal error ended the login", error)
+            return self._conclude(LoginFailed("internal error"))
         return self._upstream.lifecycle.receive(LoggedIn(), self._loop.time())
 
     async def _attempt(self, command: Connect) -> LifecycleCommand:

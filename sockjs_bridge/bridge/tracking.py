@@ -102,6 +102,9 @@ class Tracking:
     def _keep(self, batch: Batch) -> bool:
         """Keep what is needed of a batch until it is confirmed; tells whether much is kept."""
         messages = len(batch.messages)
+        if not batch.bursts:
+            self._ledger.note_written(messages)
+            return False
         if self._dispatcher.keeps_unconfirmed:
             batch.is_held = True
             self._ledger.note_written(messages, batch)

@@ -185,7 +185,9 @@ class TcpGroup:
     def cut_overfull(self) -> None:
         """Part with the clients that have twice `client_buffer` to read."""
         for client in list(self._slow):
-            if client.output.live_unsent_bytes > 2 * self.options.client_buffer_bytes:
+            # One that is closed is still here until the loop tells of it.
+            is_overfull = client.output.live_unsent_bytes > 2 * self.options.client_buffer_bytes
+            if is_overfull and not client.output.is_closing():
                 self.cut(client, "a client fell behind by twice client_buffer; closed it")
 
     def cut_all(self, why: str) -> None:

@@ -1,6 +1,6 @@
 """What a message costs: CPU microseconds of the bridge, both ways, and the round trip.
 
-    python tests/bench/cost.py [MESSAGES]
+    python tests/bench/cost.py [MESSAGES [SPOOL_FOLDER]]
 
 A flood server (picows), the bridge and this client are three processes on loopback. CPU is the bridge's own, user and
 system, so it holds on a busy machine where wall time does not. Messages are JSON of 200 bytes, one a frame from the
@@ -105,12 +105,12 @@ def measure(pid: int, client: socket.socket, messages: int) -> None:
     read_until(client, b"END")
     received = cpu_seconds(pid) - before
     blob = f"{MESSAGE}\n".encode() * BURST
-    before = cpu_seconds(pid)
+    before, began = cpu_seconds(pid), time.perf_counter()
     for _ in range(messages // BURST):
         client.sendall(blob)
     client.sendall(b"END\n")
     done = int(read_until(client, b"DONE").split()[-1])
-    sent = cpu_seconds(pid) - before
+    sent, lasted = cpu_seconds(pid) - before, time.perf_counter() - began
     assert done == messages, f"{done} of {messages} messages reached the server"
     trips = []
     for _ in range(ROUND_TRIPS):
@@ -119,18 +119,17 @@ def measure(pid: int, client: socket.socket, messages: int) -> None:
         read_until(client, b"echo")
         trips.append(time.perf_counter() - began)
     print(
-        f"from the server {received / messages * 1e6:.2f} us, to the server {sent / messages * 1e6:.2f} us of CPU a message"
+        f"from the server {received / messages * 1e6:.2f} us, to the server {sent / messages * 1e6:.2f} us of CPU a message,"
+        f" {messages / lasted:,.0f} messages/s"
     )
     print(f"round trip, median {statistics.median(trips) * 1e6:.0f} us")
 
 
-def main(messages: int) -> None:
-    server = subprocess.Popen([sys.executable, __file__, "serve"], stdout=subprocess.PIPE, text=True)
-    assert server.stdout is not None
-    port = server.stdout.readline().strip()
+def run_bridge(server_port: str, queue: str, messages: int) -> None:
     with tempfile.NamedTemporaryFile("w", suffix=".toml") as config:
         config.write(
-            f'[sessions.bench]\nurl = "http://127.0.0.1:{port}/flood"\n[[sessions.bench.tcp]]\nlisten = "0"\n'
+            f'[sessions.bench]\nurl = "http://127.0.0.1:{server_port}/flood"\n{queue}\n'
+            '[[sessions.bench.tcp]]\nlisten = "0"\n'
         )
         config.flush()
         command = [sys.executable, "-m", "sockjs_bridge", "--config", config.name]
@@ -140,8 +139,21 @@ def main(messages: int) -> None:
         finally:
             bridge.terminate()
             bridge.wait()
-            server.terminate()
-            server.wait()
+
+
+def main(messages: int, spool_folder: str | None) -> None:
+    server = subprocess.Popen([sys.executable, __file__, "serve"], stdout=subprocess.PIPE, text=True)
+    assert server.stdout is not None
+    port = server.stdout.readline().strip()
+    try:
+        run_bridge(port, "", messages)
+        if spool_folder is not None:
+            print("with a spool:")
+            with tempfile.TemporaryDirectory(dir=spool_folder) as folder:
+                run_bridge(port, f'queue.spool = "{folder}/bench.spool"', messages)
+    finally:
+        server.terminate()
+        server.wait()
 
 
 if __name__ == "__main__":
@@ -149,4 +161,7 @@ if __name__ == "__main__":
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(serve())
     else:
-        main(int(sys.argv[1]) // BURST * BURST if len(sys.argv) > 1 else 200_000)
+        main(
+            int(sys.argv[1]) // BURST * BURST if len(sys.argv) > 1 else 200_000,
+            sys.argv[2] if len(sys.argv) > 2 else None,
+        )

@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 
 from tests.faults.fault_session import Fault, FaultSession
-from tests.faults.journal import JournalWriter, read_journal
+from tests.faults.journal import JournalWriter, last_session
 from tests.scripted import CLOSE, PING, PONG, TEXT, Peer, websocket_frame
 from tests.scripted_http import PATHS, PRELUDES, SENDS, framed, messages_of
 
@@ -266,8 +266,7 @@ def _frame(item: "list[str] | Fault", session: FaultSession) -> str:
 
 async def _main() -> None:
     port, file = int(sys.argv[1]), Path(sys.argv[2])
-    last = read_journal(file).last_session
-    server = FaultServer(JournalWriter(file), last)
+    server = FaultServer(JournalWriter(file), last_session(file))
     listening = await asyncio.start_server(server.serve, "127.0.0.1", port, limit=1 << 20)
     print(json.dumps({"port": listening.sockets[0].getsockname()[1]}), flush=True)
     commands = asyncio.StreamReader()

@@ -63,6 +63,12 @@ class Journal:
         return max(self.opened, default=0)
 
 
+def last_session(file: Path) -> int:
+    """The number of the newest session, whatever came in which order; 0 where there was none."""
+    lines = file.read_text(encoding="utf-8").split("\n")[:-1] if file.exists() else []
+    return max((entry[1] for entry in map(json.loads, lines) if entry[0] == "opened"), default=0)
+
+
 def read_journal(file: Path) -> Journal:
     """Read the whole journal. Raises AssertionError where messages came out of order, or twice."""
     journal = Journal()

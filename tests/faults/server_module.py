@@ -11,10 +11,10 @@ _PROJECT = Path(__file__).resolve().parent.parent.parent
 
 
 @contextmanager
-def running_server(module: str) -> Iterator[int]:
+def running_server(module: str, *arguments: str) -> Iterator[int]:
     """The port of a server that runs for the length of a `with` block, `tests.faults.<module>`."""
     process = subprocess.Popen(
-        [sys.executable, "-m", f"tests.faults.{module}"],
+        [sys.executable, "-m", f"tests.faults.{module}", *arguments],
         cwd=_PROJECT,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,

@@ -35,6 +35,11 @@ class FaultServerProcess:
         """What has happened so far."""
         return read_journal(self._file)
 
+    def journal_lines(self) -> list[list[Any]]:
+        """The entries so far, as they are: for a test where messages may come twice."""
+        text = self._file.read_text(encoding="utf-8") if self._file.exists() else ""
+        return [json.loads(line) for line in text.split("\n")[:-1]]
+
     def fault(self, name: str, code: int = 3000) -> int:
         """Break the newest session; returns its number."""
         return int(self._command(fault=name, code=code)["session"])

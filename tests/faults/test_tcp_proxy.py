@@ -135,7 +135,7 @@ def test_refusal_reset_and_return(proxy: TcpProxy) -> None:
     with pytest.raises(ConnectionRefusedError):
         socket.create_connection(("127.0.0.1", proxy.port), 10)
     proxy.accept(Accepting.RESET)
-    with connect(proxy) as sock, pytest.raises(ConnectionResetError):
+    with pytest.raises(ConnectionResetError), connect(proxy) as sock:  # it may come while connecting
         sock.recv(1)
     proxy.accept(Accepting.HANG)
     with connect(proxy) as sock:

@@ -101,8 +101,8 @@ class SpoolMachine(RuleBasedStateMachine):
     def _open(self) -> None:
         self.file = SpoolFile.open(self.path)
         queued = [message for number, message, _ in self._open_messages() if number > self.marks.sending]
-        recovered = self.file.recovered
         in_doubt = [message for number, message, _ in self._open_messages() if number <= self.marks.sending]
+        recovered = self.file.recovered
         assert recovered == Recovered(
             self.marks,
             recovered.gaps,

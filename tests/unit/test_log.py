@@ -323,13 +323,15 @@ def test_many_that_are_alike_hold_each_other_back(text_lines: Lines, clock: Fake
     for number in range(3):
         one = log.bind_one_of_many(client=number).bind(transport="websocket")
         one.repeated("x")
+        one.warning("w", messages=number)
         one.info("y")
     assert text_lines() == [
         "WARNING chat: x client=0 transport=websocket",
+        "WARNING chat: w client=0 transport=websocket messages=0",
         *[f"INFO chat: y client={number} transport=websocket" for number in range(3)],
     ]
     log.repeated("x")
-    assert text_lines()[4:] == ["WARNING chat: x"], "it is not one of them"
+    assert text_lines()[5:] == ["WARNING chat: x"], "it is not one of them"
     assert log.bind_one_of_many(client=9).bind(transport="websocket").forget_repeats("x") == 2
 
 

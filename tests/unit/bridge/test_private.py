@@ -34,9 +34,7 @@ def upstream(max_attempts: int = 0) -> Upstream:
         random=lambda: 0.5,
         new_session_id=lambda: "id",
     )
-    return Upstream(
-        "chat", "http://h", lifecycle, ConnectionLimits(), refuse, cannot_be_reached, is_one_of_many=True
-    )
+    return Upstream("chat", "http://h", lifecycle, ConnectionLimits(), refuse, cannot_be_reached)
 
 
 async def test_queues_of_all_clients_are_summed_up_and_what_is_given_up_is_counted() -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from sockjs_bridge.bridge.chunks import Chunk, Marks, Recovered, Work
+from sockjs_bridge.bridge.chunks import EVERY_MESSAGE, Chunk, Marks, Recovered, Work
 from sockjs_bridge.bridge.spool import Spool
 from sockjs_bridge.bridge.spool_file import SpoolFile
 from sockjs_bridge.errors import SpoolError
@@ -40,7 +40,7 @@ class FakeStore:
         self.works.append(work)
         self.used_bytes += sum(chunk.stored_bytes for chunk in work.chunks)
 
-    def read(self, after: int, max_bytes: int) -> list[Chunk]:
+    def read(self, after: int, max_bytes: int, max_messages: int = EVERY_MESSAGE) -> list[Chunk]:
         return [chunk for work in self.works for chunk in work.chunks if chunk.last > after]
 
     def close(self) -> None:
