@@ -228,16 +228,25 @@ async def test_nothing_that_is_meant_for_the_server_goes_to_another_one(tmp_path
 RELOGIN = '[[sessions.chat.relogin_on]]\nmatch = "reauth"\n'
 
 
-async def test_another_login_when_the_server_asks(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.parametrize("queue", ["{}", "{ resend_in_doubt = true }", '{ spool = "{folder}/spool" }'])
+async def test_another_login_when_the_server_asks(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, queue: str
+) -> None:
     site = LoginServer()
-    async with scripted(site) as server, running(config(server, steps() + RELOGIN), tmp_path) as bridge:
+    session = f"queue = {queue.replace('{folder}', str(tmp_path))}"
+    async with (
+        scripted(site) as server,
+        running(config(server, steps() + RELOGIN, session), tmp_path) as bridge,
+    ):
         program = await bridge.client()
         await bridge.opened()
         assert await program.lines(3) == ["welcome", '{"type":"connected"}', "after"]
+        await program.send(b"before\n")
+        assert await program.line() == "before"
         site.answers, site.key, first = False, "another key", site.auth()
         await site.tell(site.sessions[0], "please reauth", "more")
         assert await program.lines(2) == ["please reauth", "more"]
-        await until(lambda: len(site.said[0]) == 2)
+        await until(lambda: len(site.said[0]) == 3)
         assert state(bridge) == "logging_in"
         await program.send(b"waits\n")
         await until(lambda: bridge.chat.hub.queue.messages == 1)
@@ -247,7 +256,10 @@ async def test_another_login_when_the_server_asks(tmp_path: Path, caplog: pytest
         assert await program.lines(5) == ["reauth", "welcome", '{"type":"connected"}', "after", "waits"]
         assert (state(bridge), bridge.chat.supervisor.epoch) == ("open", 1)
 
-    assert site.said == [[first, site.auth(), "waits"]]
+    stats = bridge.chat.hub.stats
+    assert (stats.messages_accepted, stats.messages_sent, stats.messages_in_doubt) == (2, 2, 0)
+    assert bridge.chat.hub.queue.is_empty
+    assert site.said == [[first, "before", site.auth(), "waits"]]
     assert len(site.requests_to("/login")) == 2
     assert len(events(caplog, "logged in")) == 2
     assert len([event for event in events(caplog, "open") if event["message"] == "open"]) == 1
@@ -443,3 +455,34 @@ async def test_the_url_and_the_headers_are_read_anew_at_each_connect(tmp_path: P
     assert (first.path.partition("?")[2], first.headers["x-key"]) == ("t=first%2F1", "k first/1")
     assert (second.path.partition("?")[2], second.headers["x-key"]) == ("t=second%262", "k second&2")
     assert (first.headers["cookie"], second.headers["cookie"]) == ("a=c1", "a=c2")
+
+
+async def test_the_example_of_a_login_runs(tmp_path: Path) -> None:
+    requests: list[tuple[str, bytes]] = []
+
+    async def script(peer: Peer) -> None:
+        await peer.read_request()
+        requests.append((peer.path, peer.body))
+        if peer.name == "info":
+            await peer.answer("404 Not Found", "Connection: close\r\n")
+        elif peer.name == "login":
+            await peer.answer("200 OK", "Connection: close\r\n", b'{"name":"me","session":7}')
+        else:
+            await peer.open_session()
+            assert await peer.receive_messages() == ['{"auth":"me:7"}']
+            await peer.send_text(r'a["{\"type\":\"connected\"}"]')
+            await peer.echo()
+
+    example = (Path(__file__).parents[2] / "config" / "login.toml").read_text(encoding="utf-8")
+    async with scripted(script, plays_info=True) as server:
+        text = example.replace("http://localhost:8081/echo", server.url()).replace(
+            "127.0.0.1:9000", "127.0.0.1:0"
+        )
+        async with running(text, tmp_path, {"CHAT_PASSWORD": 'p"w'}) as bridge:
+            await bridge.opened()
+            program = await bridge.client()
+            await program.send(b"hello\n")
+            assert await program.line() == "hello"
+
+    assert requests[0] == ("/api/login", b'{"user":"bridge","password":"p\\"w"}')
+    assert [path for path, _ in requests][:2] == ["/api/login", "/echo/info"]
