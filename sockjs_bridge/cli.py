@@ -198,12 +198,9 @@ def _labelled(problems: Sequence[tuple[str, str]], options: argparse.Namespace) 
 
 def _check(options: argparse.Namespace) -> int:
     config = _load(options)
-    if any(endpoint.curve.secret_key_file for each in config.sessions.values() for endpoint in each.zmq):
-        from sockjs_bridge.local_zeromq import key_problems
-
-        problems = key_problems(config)
-        if problems:
-            raise ConfigError(map(config.secrets.mask, _labelled(problems, options)))
+    problems = _file_problems(config)
+    if problems:
+        raise ConfigError(map(config.secrets.mask, _labelled(problems, options)))
     for line in _described(config):
         print(config.secrets.mask(line))
     return EXIT_OK
@@ -213,13 +210,28 @@ def _described(config: "Config") -> "Iterator[str]":
     for name, session in config.sessions.items():
         yield f"session {name}: {session.shown_url} by {', '.join(session.transports)}"
         for listener in session.tcp:
-            mode = ", dedicated" if listener.mode == "dedicated" else ""
-            yield f"session {name}: tcp {listener.address}, {listener.framing}, {listener.direction}{mode}"
+            more = ", tls" if listener.tls.cert else ""
+            more += ", dedicated" if listener.mode == "dedicated" else ""
+            yield f"session {name}: tcp {listener.address}, {listener.framing}, {listener.direction}{more}"
         for endpoint in session.zmq:
             verb = "at" if endpoint.bind else "connects to"
             yield f"session {name}: zmq {endpoint.type} {verb} {endpoint.endpoint}, {endpoint.layout}"
         if not session.tcp and not session.zmq:
             yield f"session {name}: no listener; what the server sends goes nowhere"
+
+
+def _file_problems(config: "Config") -> list[tuple[str, str]]:
+    sessions = config.sessions.values()
+    problems: list[tuple[str, str]] = []
+    if any(listener.tls.cert for each in sessions for listener in each.tcp):
+        from sockjs_bridge.local_certificates import certificate_problems
+
+        problems += certificate_problems(config)
+    if any(endpoint.curve.secret_key_file for each in sessions for endpoint in each.zmq):
+        from sockjs_bridge.local_zeromq import key_problems
+
+        problems += key_problems(config)
+    return problems
 
 
 def _keygen(options: argparse.Namespace) -> int:

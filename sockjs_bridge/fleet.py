@@ -14,6 +14,7 @@ from sockjs_bridge.endpoints.base import ClientBudget, Endpoint
 from sockjs_bridge.endpoints.dedicated import DedicatedListener
 from sockjs_bridge.endpoints.tcp_group import TcpGroup
 from sockjs_bridge.errors import BindError, Cause, SpoolError
+from sockjs_bridge.local_certificates import RenewedCertificates
 from sockjs_bridge.local_sockets import (
     ListenerConfig,
     LocalSockets,
@@ -99,7 +100,7 @@ class Fleet:
         """Change over to a new configuration. Raises BindError; then nothing has changed."""
         going = self._going(plan)
         new = list(_new_listeners(config, plan))
-        opened = self._open_new(new, going)
+        opened, certificates = self._open_new(config, new, going)
         added = [self._build(name, config.sessions[name]) for name in plan.added]
         try:
             await _open_queues(added)
@@ -108,6 +109,8 @@ class Fleet:
                 close_listener(sockets)
             raise
         # From here on nothing is refused any more.
+        certificates.adopt()
+        plan.lines.extend(certificates.lines)
         for name in plan.removed:
             self._group.create_task(self._retire(self.bridges.pop(name), self._loop.time() + drain_timeout))
         plan.lines.extend(await self._take_over(new, going, opened, drain_timeout))
@@ -175,14 +178,22 @@ class Fleet:
                     going.setdefault(identity(listeners[index][1]), []).append(endpoint)
         return going
 
-    def _open_new(self, new: list["NewListener"], going: Mapping[Identity, list[Endpoint]]) -> _Opened:
+    def _open_new(
+        self, config: Config, new: list["NewListener"], going: Mapping[Identity, list[Endpoint]]
+    ) -> tuple[_Opened, RenewedCertificates]:
         """Open all that can be opened beside the old listeners. Raises BindError with all problems.
 
-        What is not in the answer are ZeroMQ addresses that an old endpoint has to let go first.
+        What is not in the answer are ZeroMQ addresses that an old endpoint has to let go first. The
+        certificates are those of the listeners that stay, too.
         """
         opened: _Opened = {}
         problems: list[tuple[str, str]] = []
         heirs: list[tuple[NewListener, _TcpEndpoint]] = []
+        certificates = RenewedCertificates([], [])
+        try:
+            certificates = self._local.read_certificates(config)
+        except BindError as error:
+            problems += error.problems
         left = {key: list(endpoints) for key, endpoints in going.items()}
         for each in new:
             # There may be several of port 0, and more now than there were.
@@ -198,12 +209,30 @@ class Fleet:
             except BindError as error:
                 problems += error.problems
         if not problems:
-            problems += _inherit(heirs, opened)
+            problems += self._inherit(heirs, opened)
         if problems:
             for sockets in opened.values():
                 close_listener(sockets)
             raise BindError(problems)
-        return opened
+        return opened, certificates
+
+    def _inherit(
+        self, heirs: list[tuple["NewListener", _TcpEndpoint]], opened: _Opened
+    ) -> list[tuple[str, str]]:
+        """Let listeners have the sockets of those that they go on from; returns the problems."""
+        problems: list[tuple[str, str]] = []
+        for each, before in heirs:
+            try:
+                sockets = before.acceptor.give_sockets()
+            except OSError as error:
+                problems.append((f"{each.where}.listen", str(error)))
+                continue
+            try:
+                assert isinstance(each.listener, TcpConfig)  # noqa: S101  # it goes on from one
+                opened[each.key] = self._local.inherit(each.listener, each.where, sockets)
+            except BindError as error:
+                problems += error.problems
+        return problems
 
     async def _take_over(
         self,
@@ -319,17 +348,6 @@ def _has_its_file(listener: ListenerConfig) -> bool:
     """Whether programs can still find the socket: somebody may have removed the file of a Unix socket."""
     address = listener.address
     return not isinstance(address, UnixAddress) or Path(address.path).exists()
-
-
-def _inherit(heirs: list[tuple[NewListener, _TcpEndpoint]], opened: _Opened) -> list[tuple[str, str]]:
-    """Let listeners have the sockets of those that they go on from; returns the problems."""
-    problems: list[tuple[str, str]] = []
-    for each, before in heirs:
-        try:
-            opened[each.key] = before.acceptor.give_sockets()
-        except OSError as error:
-            problems.append((f"{each.where}.listen", str(error)))
-    return problems
 
 
 async def _open_queues(bridges: Collection[Bridge]) -> None:

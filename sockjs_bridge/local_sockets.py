@@ -11,11 +11,13 @@ from sockjs_bridge.endpoints.address import ActivatedSocket
 from sockjs_bridge.endpoints.base import ClientBudget, Endpoint, Intake
 from sockjs_bridge.endpoints.binding import bind
 from sockjs_bridge.endpoints.dedicated import DedicatedListener, OpenSession, Spawn
+from sockjs_bridge.endpoints.server_tls import ServerTls
 from sockjs_bridge.endpoints.tcp_acceptor import TcpAcceptor
 from sockjs_bridge.endpoints.tcp_group import TcpGroup
 from sockjs_bridge.endpoints.tcp_options import SlowClient, TcpOptions
 from sockjs_bridge.endpoints.wording import FORMATS
 from sockjs_bridge.errors import BindError
+from sockjs_bridge.local_certificates import Certificates, RenewedCertificates, refuse_unix
 from sockjs_bridge.log import EventLog
 from sockjs_bridge.service_manager import ServiceManager
 
@@ -23,8 +25,16 @@ if TYPE_CHECKING:
     from sockjs_bridge.local_zeromq import LocalZmq, OpenZmq
 
 ListenerConfig = TcpConfig | ZmqConfig
-OpenListener: TypeAlias = "list[socket.socket] | OpenZmq"
-"""The sockets of one listener: of TCP there may be several, a publisher may serve several sessions."""
+OpenListener: TypeAlias = "OpenTcp | OpenZmq"
+"""The sockets of one listener: a publisher may serve several sessions."""
+
+
+@dataclass(frozen=True, slots=True)
+class OpenTcp:
+    """The sockets of a TCP or Unix listener, of which a host name may give several, and its TLS."""
+
+    sockets: list[socket.socket]
+    tls: ServerTls | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,16 +62,43 @@ class LocalSockets:
         self._log = log
         self._manager = manager
         self._zmq: LocalZmq | None = None
+        self._certificates = Certificates()
         self._is_started = False
 
     def open(self, session: str, listener: ListenerConfig, where: str) -> OpenListener:
         """Bind or connect one listener; `where` is its key path. Raises BindError."""
         if isinstance(listener, TcpConfig):
-            try:
-                return self._bind_stream(listener)
-            except OSError as error:
-                raise BindError([(f"{where}.listen", str(error))]) from error
+            return self._open_stream(listener, where)
         return self._local_zmq().open(session, listener, where)
+
+    def inherit(self, listener: TcpConfig, where: str, sockets: list[socket.socket]) -> OpenTcp:
+        """Let a listener have sockets that are open already. Raises BindError, and closes them then."""
+        try:
+            refuse_unix(listener, where, sockets)
+            return OpenTcp(sockets, self._certificates.of(listener, where))
+        except BindError:
+            for sock in sockets:
+                sock.close()
+            raise
+
+    def read_certificates(self, config: Config) -> RenewedCertificates:
+        """Read the files of TLS again that listeners of this configuration have in use. Raises BindError."""
+        return self._certificates.read_again(config)
+
+    def _open_stream(self, listener: TcpConfig, where: str) -> OpenTcp:
+        problems: list[tuple[str, str]] = []
+        sockets: list[socket.socket] = []
+        try:
+            sockets = self._bind_stream(listener)
+        except OSError as error:
+            problems.append((f"{where}.listen", str(error)))
+        try:
+            opened = self.inherit(listener, where, sockets)
+        except BindError as error:
+            raise BindError([*problems, *error.problems]) from error
+        if problems:
+            raise BindError(problems)
+        return opened
 
     def check(self, listener: ZmqConfig, where: str) -> None:
         """Look whether a ZeroMQ endpoint can be opened later, as far as that shows now. Raises BindError."""
@@ -105,8 +142,8 @@ class LocalSockets:
 
 def close_listener(opened: OpenListener) -> None:
     """Close the sockets of a listener of which no endpoint was made."""
-    if isinstance(opened, list):
-        for sock in opened:
+    if isinstance(opened, OpenTcp):
+        for sock in opened.sockets:
             sock.close()
     else:
         from sockjs_bridge.local_zeromq import close_opened
@@ -149,9 +186,9 @@ def make_endpoint(
 ) -> Endpoint:
     """Make one endpoint of a session from its open sockets. Needs a running loop."""
     if isinstance(listener, TcpConfig):
-        assert isinstance(opened, list)  # noqa: S101  # both come from the same entry of listeners_of
+        assert isinstance(opened, OpenTcp)  # noqa: S101  # both come from the same entry of listeners_of
         budget = resources.budget
-        acceptor = TcpAcceptor(_tcp_options(listener), opened, budget, log)
+        acceptor = TcpAcceptor(_tcp_options(listener), opened.sockets, budget, log, opened.tls)
         if listener.mode == "dedicated":
             return DedicatedListener(
                 acceptor, names.session, names.boot, open_session, budget, resources.spawn, log
@@ -159,7 +196,7 @@ def make_endpoint(
         return TcpGroup(acceptor, intake, names.session, names.boot, log)
     from sockjs_bridge.local_zeromq import make_zmq_endpoint
 
-    assert not isinstance(opened, list)  # noqa: S101  # as above
+    assert not isinstance(opened, OpenTcp)  # noqa: S101  # as above
     return make_zmq_endpoint(names.session, names.boot, config, listener, opened, intake, log)
 
 
@@ -177,4 +214,6 @@ def _tcp_options(config: TcpConfig) -> TcpOptions:
         eof_linger=config.eof_linger,
         replay=config.replay,
         reject_http=config.reject_http,
+        allow=config.allow,
+        has_tls=bool(config.tls.cert),
     )

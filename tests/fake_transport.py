@@ -29,10 +29,11 @@ class FakeTransport:
         self.was_aborted = False
         self.is_reading = True
         self.limit: int | None = None
+        self.peername: object = "a file"
         self.writer: Writer
 
     def get_extra_info(self, name: str) -> object:
-        return {"peername": "a file"}.get(name)
+        return {"peername": self.peername}.get(name)
 
     def set_write_buffer_limits(self, high: int) -> None:
         self.limit = high

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import ssl
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -42,6 +43,8 @@ class Running:
         self.daemon = daemon
         self.file = file
         """The configuration, read again by a reload."""
+        self.client_tls: ssl.SSLContext | None = None
+        """What programs connect with, where the listener speaks TLS."""
         self._programs: list[Program] = []
 
     @property
@@ -79,7 +82,9 @@ class Running:
         assert isinstance(where, TcpGroup | DedicatedListener)
         before = where.clients
         host, _, port = where.name.rpartition(":")
-        program = Program(*await asyncio.open_connection(host.strip("[]"), int(port), limit=1 << 26))
+        program = Program(
+            *await asyncio.open_connection(host.strip("[]"), int(port), limit=1 << 26, ssl=self.client_tls)
+        )
         self._programs.append(program)
         await until(lambda: where.clients > before)
         return program

@@ -17,12 +17,13 @@ class SpoolWork(StrEnum):
 class SpoolHealth:
     """`problem` is what fails now, as a text for people; None while nothing does.
 
-    `healed` is called when the last thing that failed does what it should again.
+    `changed` is called when it begins to fail, and when all does what it should again: what programs offer meets
+    another answer then.
     """
 
-    def __init__(self, log: EventLog, healed: Callable[[], None]) -> None:
+    def __init__(self, log: EventLog, changed: Callable[[], None]) -> None:
         self._log = log
-        self._healed = healed
+        self._changed = changed
         self._problems: dict[SpoolWork, str] = {}
 
     @property
@@ -41,11 +42,12 @@ class SpoolHealth:
             self._problems[work] = problem
             if not had_problem:
                 self._log.error("the spool takes no messages; it is tried again each second", problem=problem)
+                self._changed()
         elif had_problem:
             self._problems.pop(work, None)
             if self.problem is None:
                 self._log.info("the spool takes messages again")
-                self._healed()
+                self._changed()
 
     def note_lasting(self, work: SpoolWork, problem: str) -> None:
         """It fails, and nothing but a restart can mend that."""
@@ -53,3 +55,4 @@ class SpoolHealth:
         self._log.error(
             "the spool cannot be used until a restart; what is in it stays there", problem=problem
         )
+        self._changed()

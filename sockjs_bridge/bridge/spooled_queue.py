@@ -50,7 +50,7 @@ class SpooledQueue:
         self._log = log
         self._loop = asyncio.get_running_loop()
         self._retry_seconds = retry_seconds
-        self._health = SpoolHealth(log, healed=self._note_healed)
+        self._health = SpoolHealth(log, changed=self._note_health)
         self._spool = Spool(
             open_store,
             committed=self._note_committed,
@@ -160,7 +160,7 @@ class SpooledQueue:
             self._owner.note_recovered(queued, in_doubt)
         self._fill()
 
-    def _note_healed(self) -> None:
+    def _note_health(self) -> None:
         self._owner.note_changed()
 
     def _retry(self, work: SpoolWork, begin: Callable[[], None]) -> None:

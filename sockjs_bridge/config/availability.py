@@ -23,10 +23,6 @@ LIMITS: Mapping[str, Limit] = {
     "session.tls.key": ("",),
     "session.tls.server_name": ("",),
     "session.tls.verify": (True,),
-    "session.tcp.*.allow": ((),),
-    "session.tcp.*.tls.cert": ("",),
-    "session.tcp.*.tls.key": ("",),
-    "session.tcp.*.tls.client_ca": ("",),
 }
 
 

@@ -2,13 +2,12 @@
 
 from collections.abc import Iterator
 
-from sockjs_bridge.config.availability import works
 from sockjs_bridge.config.listeners import Curve, TcpListener, ZmqEndpoint
 from sockjs_bridge.config.models import SessionConfig
 from sockjs_bridge.config.problems import Problem
 from sockjs_bridge.config.tree import Loc
 from sockjs_bridge.config.units import show_size
-from sockjs_bridge.endpoints.address import TcpAddress
+from sockjs_bridge.endpoints.address import TcpAddress, UnixAddress
 
 
 def listener_problems(session: SessionConfig, at: Loc) -> Iterator[Problem]:
@@ -18,6 +17,7 @@ def listener_problems(session: SessionConfig, at: Loc) -> Iterator[Problem]:
         yield from _message_size(listener, session, at, here)
         yield from _dedicated(listener, session, at, here)
         yield from _tls(listener, here)
+        yield from _unix(listener, here)
         yield from _remote_tcp(listener, here)
     for index, endpoint in enumerate(session.zmq):
         here = (*at, "zmq", index)
@@ -56,16 +56,26 @@ def _tls(listener: TcpListener, here: Loc) -> Iterator[Problem]:
             yield Problem((*here, "tls", key), "needs tls.cert too", ((*here, "tls", "cert"),))
 
 
+def _unix(listener: TcpListener, here: Loc) -> Iterator[Problem]:
+    """A Unix socket has no addresses to allow, and what goes through it stays on this machine."""
+    if not isinstance(listener.address, UnixAddress):
+        return
+    for key, is_set in (("allow", listener.allow), ("tls", listener.tls.cert)):
+        if is_set:
+            text = (
+                "is not possible on a Unix socket: socket_mode and the owner of the file say who may connect"
+            )
+            yield Problem((*here, key), text, ((*here, "listen"),))
+
+
 def _remote_tcp(listener: TcpListener, here: Loc) -> Iterator[Problem]:
     address = listener.address
     if not isinstance(address, TcpAddress) or address.is_loopback:
         return
     if not (listener.allow_remote or listener.allow or listener.tls.client_ca):
-        ways = ["allow_remote = true"]
-        ways += ['allow = ["192.0.2.0/24"]'] if works((*here, "allow"), ("192.0.2.0/24",)) else []
-        ways += ["tls with a client_ca"] if works((*here, "tls", "client_ca"), "ca.pem") else []
         text = (
-            f"{address} can be reached from other machines: add {' or '.join(ways)}, or listen on 127.0.0.1"
+            f'{address} can be reached from other machines: add allow_remote = true or allow = ["192.0.2.0/24"] '
+            "or tls with a client_ca, or listen on 127.0.0.1"
         )
         also = tuple((*here, key) for key in ("allow_remote", "allow", "tls"))
         yield Problem((*here, "listen"), text, also)

@@ -36,11 +36,13 @@ class ListenerTls(Table):
     """TLS of a listener: paths of PEM files. No `cert`: no TLS."""
 
     cert: str = ""
-    """a PEM file with the certificate of the listener; empty: no TLS"""
+    """a PEM file with the certificate of the listener, and those between it and its authority; empty: no TLS. The files are
+    read at the start and at every reload"""
     key: str = ""
-    """a PEM file with the private key of `cert`"""
+    """a PEM file with the private key of `cert`; empty: it is in that file"""
     client_ca: str = ""
-    """a PEM file with the authorities whose clients may connect; an address that is not loopback may start with it"""
+    """a PEM file with authorities: only clients with a certificate of theirs may connect; an address that is not loopback
+    may start with it"""
 
 
 class TcpListener(Table):
@@ -69,17 +71,17 @@ class TcpListener(Table):
     stall_timeout: StallTimeout = 3.0
     """`pause`: for so long at most; then clients that are still over it are closed"""
     on_eof: OnEof = "half-close"
-    """a client that sends no more is still served; or `close`"""
+    """a client that sends no more is still served; or `close`, which is what happens on TLS in any case"""
     eof_linger: Duration = 2.0
     """served until so long passes without output, five times that at most"""
     replay: Count = 0
     """a new client first gets so many of the last messages"""
     reject_http: Switch = True
-    """a client that speaks HTTP or TLS is closed: web pages can reach loopback ports"""
+    """a client that speaks HTTP, inside TLS too, or TLS on a plain port is closed: web pages can reach loopback ports"""
     allow_remote: Switch = False
-    """an address that is not loopback refuses to start without this"""
+    """an address that is not loopback refuses to start without this, `allow` or `tls.client_ca`"""
     allow: tuple[Network, ...] = ()
-    """networks whose clients may connect, such as `"192.0.2.0/24"`"""
+    """networks, such as `"192.0.2.0/24"` or `"::1"`: nobody else may connect, not even from loopback; empty: everybody"""
     tls: ListenerTls = ListenerTls()
     """TLS of the listener"""
     socket_mode: SocketMode = "0600"

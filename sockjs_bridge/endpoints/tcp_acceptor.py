@@ -7,10 +7,14 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from sockjs_bridge.endpoints.address import ListenAddress, UnixAddress
+from sockjs_bridge.endpoints.allow_list import AllowList
 from sockjs_bridge.endpoints.base import ClientBudget
 from sockjs_bridge.endpoints.binding import BACKLOG, unlink_own
+from sockjs_bridge.endpoints.server_tls import ServerTls
 from sockjs_bridge.endpoints.tcp_client import TcpClient
 from sockjs_bridge.endpoints.tcp_options import TcpCounts, TcpOptions
+from sockjs_bridge.endpoints.tls_connection import TlsConnection
+from sockjs_bridge.endpoints.tls_handshakes import Handshakes
 from sockjs_bridge.log import EventLog
 
 if TYPE_CHECKING:
@@ -21,10 +25,16 @@ class TcpAcceptor:
     """Accepts programs, up to `max_clients`, and brings each to a group.
 
     `sockets` listen already. What is counted here is of the listener, whatever groups come and go.
+    With `tls`, a program is admitted when its handshake is done.
     """
 
     def __init__(
-        self, options: TcpOptions, sockets: list[socket.socket], budget: ClientBudget, log: EventLog
+        self,
+        options: TcpOptions,
+        sockets: list[socket.socket],
+        budget: ClientBudget,
+        log: EventLog,
+        tls: ServerTls | None = None,
     ) -> None:
         self.options = options
         self.log = log
@@ -36,6 +46,9 @@ class TcpAcceptor:
         self._sockets = sockets
         self._inode = os.lstat(options.address.path).st_ino if isinstance(options.address, UnixAddress) else 0
         self._budget = budget
+        self._tls = tls
+        self._handshakes = Handshakes(self, budget)
+        self._allow = AllowList(options.allow) if options.allow else None
         self._servers: list[asyncio.Server] = []
         self._gave_sockets = False
         self._find_group: Callable[[TcpClient], TcpGroup | None]
@@ -50,10 +63,9 @@ class TcpAcceptor:
         for sock in self._sockets:
             # Not create_unix_server: on Python 3.13 it removes the socket's file at its end, which may be another's
             # by then, after a reload or of the service manager.
-            self._servers.append(
-                await loop.create_server(lambda: TcpClient(self), sock=sock, backlog=BACKLOG)
-            )
-        self.log.info(f"listening on {self.name}", framing=self.options.format.name)
+            self._servers.append(await loop.create_server(self._new_connection, sock=sock, backlog=BACKLOG))
+        tls = "on" if self._tls is not None else None
+        self.log.info(f"listening on {self.name}", framing=self.options.format.name, tls=tls)
 
     def give_sockets(self) -> list[socket.socket]:
         """The listening sockets, for another listener in place of this one: who connects meanwhile waits."""
@@ -64,17 +76,34 @@ class TcpAcceptor:
         """Accept no new client; the others are served on."""
         for server in self._servers:
             server.close()
+        self._handshakes.close()
         if not self._gave_sockets and isinstance(self.options.address, UnixAddress):
             unlink_own(self.options.address.path, self._inode)
 
+    def allows(self, address: str, peer: str) -> bool:
+        """Whether a program may come from this numeric address; one that may not is told of as `peer`."""
+        if self._allow is None or self._allow.allows(address):
+            return True
+        self.refuse("its address is not in allow", peer)
+        return False
+
+    def refuse(self, why: str, peer: str) -> None:
+        """A program is not let in."""
+        self.counts.refused += 1
+        self.log.repeated(f"refused a client: {why}", client=peer, listener=self.name)
+
     def admit(self, client: TcpClient) -> "TcpGroup | None":
         """A program has connected; its group, or None where it may not stay."""
+        if self._allow is not None and not self.allows(client.host, client.peer):
+            return None
         if self.clients >= self.options.max_clients:
+            self.counts.refused += 1
             self.log.repeated(
                 "refused a client: max_clients are connected", client=client.peer, clients=self.clients
             )
             return None
         if not self._budget.take():
+            self.counts.refused += 1
             self.log.repeated(
                 "refused a client: no file descriptors left (raise the limit of open files)",
                 client=client.peer,
@@ -85,8 +114,12 @@ class TcpAcceptor:
             self._budget.give_back()
             return None
         self.clients += 1
-        self.log.info("client in", client=client.peer, clients=self.clients)
+        self.log.info("client in", client=client.peer, clients=self.clients, certificate=client.certificate)
         return group
+
+    def _new_connection(self) -> asyncio.Protocol:
+        client = TcpClient(self)
+        return client if self._tls is None else TlsConnection(client, self._tls.context, self._handshakes)
 
     def dismiss(self, client: TcpClient, error: Exception | None, undelivered_messages: int) -> None:
         """A program that was admitted has left."""

@@ -44,13 +44,21 @@ class TcpClient(asyncio.Protocol):
         self._input: TcpInput
         self.output: TcpOutput
         self.accepted = False
+        self.host = ""
+        """Its numeric address; empty on a Unix socket."""
         self.peer = ""
+        self.certificate: str | None = None
+        """The name in its certificate, where it had to show one."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """The listener has accepted a program."""
         self._transport = cast("asyncio.Transport", transport)
         peer = transport.get_extra_info("peername")
-        self.peer = f"{peer[0]}:{peer[1]}" if isinstance(peer, tuple) else "unix"
+        if isinstance(peer, tuple):
+            self.host, self.peer = peer[0], f"{peer[0]}:{peer[1]}"
+            self.certificate = transport.get_extra_info("certificate")
+        else:
+            self.peer = "unix"
         group = self._acceptor.admit(self)
         if group is None:
             self._transport.close()
@@ -76,8 +84,11 @@ class TcpClient(asyncio.Protocol):
         if data and (self._is_finishing or not self._is_closing):
             self._input.feed(data)
 
-    def eof_received(self) -> bool:
-        """The program sends no more; answers whether it is served on."""
+    def eof_received(self, *, is_cut_off: bool = False) -> bool:
+        """The program sends no more; answers whether it is served on.
+
+        `is_cut_off` where it is not sure that it meant to: then what it wrote last is not taken for whole.
+        """
         if not self.accepted:
             return False
         if self._guard is not None:
@@ -85,7 +96,7 @@ class TcpClient(asyncio.Protocol):
             self._guard = None
             if self._is_closing:
                 return self.output.has_queue
-        self._input.end()
+        self._input.end(is_cut_off=is_cut_off)
         if self._is_finishing:
             self._eof_at = self._loop.time()
             return self.output.has_queue

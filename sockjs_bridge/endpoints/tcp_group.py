@@ -105,6 +105,7 @@ class TcpGroup:
             "address": self.name,
             "framing": self.options.format.name,
             "clients": self.clients,
+            "refused": self.counts.refused,
             **self.count_delivery().described(),
         }
 

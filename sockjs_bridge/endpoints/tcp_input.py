@@ -59,11 +59,18 @@ class TcpInput:
             )
             self._client.close()
 
-    def end(self) -> None:
-        """The program sends no more: there may be a last message without its delimiter."""
+    def end(self, *, is_cut_off: bool = False) -> None:
+        """The program sends no more: there may be a last message without its delimiter, or a part of one."""
         replaced = self._decoder.invalid_utf8
         messages = self._decoder.end()
-        if messages:
+        if messages and is_cut_off:
+            self._group.intake.count_dropped(DropReason.INVALID, len(messages))
+            self._group.log.repeated(
+                "a client's connection ended without the end of TLS, in the midst of a message; dropped that one",
+                client=self._client.peer,
+                reason=DropReason.INVALID,
+            )
+        elif messages:
             self._take(messages)
         self._report(replaced)
 

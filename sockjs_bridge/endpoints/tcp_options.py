@@ -35,6 +35,8 @@ class TcpOptions:
     eof_linger: float = 2.0
     replay: int = 0
     reject_http: bool = True
+    allow: tuple[str, ...] = ()
+    has_tls: bool = False
 
     @property
     def sends(self) -> bool:
@@ -53,14 +55,16 @@ class TcpOptions:
 
     @property
     def serves_after_eof(self) -> bool:
-        """Whether a program that sends no more is served at all."""
-        return not self.takes or (self.lingers and self.half_close)
+        """Whether a program that sends no more is served at all. The end of TLS is that of both halves."""
+        return not self.has_tls and (not self.takes or (self.lingers and self.half_close))
 
 
 @dataclass(slots=True)
 class TcpCounts:
     """Of a listener, over all clients that it ever had."""
 
+    refused: int = 0
+    """Connections that were not let in: by `allow`, for want of room, or because there was no TLS with them."""
     offered: int = 0
     """Messages times the clients that they were for."""
     dropped: Counter[DropReason] = field(default_factory=Counter)

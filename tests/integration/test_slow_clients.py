@@ -3,17 +3,35 @@
 import asyncio
 import json
 import socket
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
+from contextvars import ContextVar
 from pathlib import Path
 
 import pytest
 
 from sockjs_bridge.endpoints.base import DeliveryCounts
 from tests.in_process import Program, Running, events, log_everything, one_session, running, until
+from tests.openssl_authority import Authority, client_context
 from tests.scripted import Peer, scripted
 
 PAD = "x" * 5000
+
+
+_over_tls: ContextVar[Authority | None] = ContextVar("_over_tls", default=None)
+
+
+@pytest.fixture(scope="module")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    return Authority(tmp_path_factory.mktemp("authority"))
+
+
+@pytest.fixture(params=["plain", "tls"], autouse=True)
+def _each_kind_of_listener(request: pytest.FixtureRequest, authority: Authority) -> Iterator[None]:
+    """Every promise holds over TLS as well."""
+    token = _over_tls.set(authority if request.param == "tls" else None)
+    yield
+    _over_tls.reset(token)
 
 
 @pytest.fixture(autouse=True)
@@ -58,12 +76,18 @@ class Source:
 @asynccontextmanager
 async def sending(tmp_path: Path, listener: str) -> AsyncIterator[tuple[Source, Running]]:
     source = Source()
+    authority = _over_tls.get()
+    if authority is not None:
+        own = authority.server()
+        listener += f'\ntls = {{ cert = "{own.cert}", key = "{own.key}" }}'
     async with (
         scripted(source.script) as server,
         running(one_session(server.url(), listener=listener), tmp_path) as bridge,
     ):
         await bridge.opened()
         await until(lambda: source._peer)
+        if authority is not None:
+            bridge.client_tls = client_context(authority)
         yield source, bridge
 
 
@@ -256,6 +280,8 @@ async def test_what_a_stop_cannot_deliver_is_counted(
 
 async def test_a_client_that_closes_its_half_gets_what_waits_for_it(tmp_path: Path) -> None:
     """`on_eof = "close"` closes behind what waits, not before it."""
+    if _over_tls.get() is not None:
+        pytest.skip("the loop's TLS has no half-close; test_listener_tls has a client that has")
     async with sending(tmp_path, 'on_eof = "close"\nclient_buffer = "1MiB"') as (source, bridge):
         program = await bridge.client()
         stop_reading(program)

@@ -94,10 +94,12 @@ class OutboxMachine(RuleBasedStateMachine):
         del self.model[: len(removed)]
         assert self._fits(self.waiting + messages) or not self.waiting
 
-    @precondition(lambda self: self.last)
-    @rule()
-    def hold(self) -> None:
-        """What was taken last was sent and may have to be sent again."""
+    @rule(about_bytes=st.integers(0, 80))
+    def take_and_hold(self, about_bytes: int) -> None:
+        """The oldest are sent, and may have to be sent again."""
+        self.take(about_bytes)
+        if not self.last:
+            return
         batch = Batch(self.last, texts(self.last), size_of(texts(self.last)))
         self.held.append(batch)
         self.last = []

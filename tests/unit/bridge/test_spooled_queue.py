@@ -558,8 +558,10 @@ async def test_a_full_disk_stops_the_queue_and_heals(
     rig, writer = await open_rig(), Writer()
     disk.is_full = True
     assert rig.offer("a", writer=writer) == 1
+    changes = rig.owner.changes
     for _ in range(3):
         await rig.commit()
+    assert rig.owner.changes == changes + 1, "writers that wait may have to be refused now"
     assert rig.problem == "the disk is full"
     assert not rig.queue.is_settling
     assert rig.offer("b") == 0

@@ -19,8 +19,6 @@ NOT_YET = {
     "tls.cert": (SESSION + 'tls.cert = "cert.pem"', "sessions.chat.tls.cert", ""),
     "tls.server_name": (SESSION + 'tls.server_name = "h"', "sessions.chat.tls.server_name", ""),
     "tls.verify": (SESSION + "tls.verify = false", "sessions.chat.tls.verify", ""),
-    "tcp.allow": (LISTENER + 'allow = ["10.0.0.0/8"]', "sessions.chat.tcp[0].allow", ""),
-    "tcp.tls.cert": (LISTENER + 'tls.cert = "c.pem"', "sessions.chat.tcp[0].tls.cert", ""),
     "in the defaults": (SESSION + '[defaults]\nproxy = "env"', "defaults.proxy", ""),
 }
 
@@ -98,24 +96,20 @@ def test_what_this_version_does(problems: Finder) -> None:
         reject_http = false
         allow_remote = true
         [[sessions.chat.tcp]]
+        listen = "0.0.0.0:9001"
+        allow = ["192.0.2.0/24"]
+        tls = { cert = "cert.pem", key = "key.pem", client_ca = "ca.pem" }
+        [[sessions.chat.tcp]]
         listen = "unix:/run/chat.sock"
         framing = "envelope"
         slow_client = "disconnect"
         socket_mode = "0660"
         [sessions.each]
         url = "http://h"
-        tcp = [{ listen = "9001", mode = "dedicated" }]
+        tcp = [{ listen = "9002", mode = "dedicated" }]
         """
 
     assert problems(text, A="a") == []
-
-
-def test_what_is_wrong_inside_a_missing_feature_is_not_reported(problems: Finder) -> None:
-    lines = problems(SESSION + 'tcp = [{ listen = "9000", allow = ["10.0.0.0/8"] }]\n')
-
-    assert [line.split(": ", 1)[1] for line in lines] == [
-        "sessions.chat.tcp[0].allow: not available in this version",
-    ]
 
 
 @pytest.mark.usefixtures("everything_available")

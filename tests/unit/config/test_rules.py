@@ -115,6 +115,14 @@ CASES = {
             "sessions.chat.tcp[0].tls.client_ca: needs tls.cert too",
         ],
     ),
+    "tcp: a Unix socket has no addresses, and no TLS": (
+        SESSION + 'tcp = [{ listen = "unix:/a", allow = ["::1"], tls.cert = "c" }]',
+        [
+            f"sessions.chat.tcp[0].{key}: is not possible on a Unix socket: "
+            "socket_mode and the owner of the file say who may connect"
+            for key in ("allow", "tls")
+        ],
+    ),
     "tcp: allow with host bits": (
         SESSION + 'tcp = [{ listen = "1", allow = ["10.0.0.1/8"] }]',
         [
