@@ -13,7 +13,10 @@ from sockjs_bridge.cli_arguments import EXAMPLES, add_admin, add_connect, add_pr
 from sockjs_bridge.errors import BindError, ConfigError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from sockjs_bridge.config import Config
+    from sockjs_bridge.secret_store import SecretStore
 
 EXIT_OK = 0
 EXIT_USAGE = 64
@@ -165,10 +168,10 @@ def _add_config(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _load(options: argparse.Namespace) -> "Config":
+def _load(options: argparse.Namespace, secrets: "SecretStore | None" = None) -> "Config":
     from sockjs_bridge.config import load
 
-    return load(getattr(options, "config", None), os.environ)
+    return load(getattr(options, "config", None), os.environ, secrets)
 
 
 def _run(options: argparse.Namespace) -> int:
@@ -178,11 +181,14 @@ def _run(options: argparse.Namespace) -> int:
     config = _load(options)
     from sockjs_bridge import daemon, log
 
-    log.configure(config.log.level, config.log.format)
+    # One for all configurations of this process: what the one before knew stays secret after a reload.
+    secrets = config.secrets
+    log.configure(config.log.level, config.log.format, mask=secrets.mask)
+    log.mask_uncaught(secrets.mask)
     try:
-        return daemon.run(config, lambda: _load(options))
+        return daemon.run(config, lambda: _load(options, secrets))
     except BindError as error:
-        raise ConfigError(_labelled(error.problems, options)) from error
+        raise ConfigError(map(secrets.mask, _labelled(error.problems, options))) from error
 
 
 def _labelled(problems: Sequence[tuple[str, str]], options: argparse.Namespace) -> list[str]:
@@ -192,23 +198,26 @@ def _labelled(problems: Sequence[tuple[str, str]], options: argparse.Namespace) 
 
 def _check(options: argparse.Namespace) -> int:
     config = _load(options)
-    from sockjs_bridge.protocol.urls import BaseUrl
-
     problems = _file_problems(config)
     if problems:
-        raise ConfigError(_labelled(problems, options))
+        raise ConfigError(map(config.secrets.mask, _labelled(problems, options)))
+    for line in _described(config):
+        print(config.secrets.mask(line))
+    return EXIT_OK
+
+
+def _described(config: "Config") -> "Iterator[str]":
     for name, session in config.sessions.items():
-        print(f"session {name}: {BaseUrl.parse(session.url).shown} by {', '.join(session.transports)}")
+        yield f"session {name}: {session.shown_url} by {', '.join(session.transports)}"
         for listener in session.tcp:
             more = ", tls" if listener.tls.cert else ""
             more += ", dedicated" if listener.mode == "dedicated" else ""
-            print(f"session {name}: tcp {listener.address}, {listener.framing}, {listener.direction}{more}")
+            yield f"session {name}: tcp {listener.address}, {listener.framing}, {listener.direction}{more}"
         for endpoint in session.zmq:
             verb = "at" if endpoint.bind else "connects to"
-            print(f"session {name}: zmq {endpoint.type} {verb} {endpoint.endpoint}, {endpoint.layout}")
+            yield f"session {name}: zmq {endpoint.type} {verb} {endpoint.endpoint}, {endpoint.layout}"
         if not session.tcp and not session.zmq:
-            print(f"session {name}: no listener; what the server sends goes nowhere")
-    return EXIT_OK
+            yield f"session {name}: no listener; what the server sends goes nowhere"
 
 
 def _file_problems(config: "Config") -> list[tuple[str, str]]:

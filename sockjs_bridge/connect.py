@@ -7,6 +7,8 @@ import json
 import secrets
 import signal
 import sys
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import uvloop
@@ -21,7 +23,6 @@ from sockjs_bridge.endpoints.stdio_streams import InputStream, OutputStream, Sin
 from sockjs_bridge.endpoints.terminal import Terminal
 from sockjs_bridge.errors import Cause
 from sockjs_bridge.local_sockets import SessionNames
-from sockjs_bridge.protocol.urls import BaseUrl
 from sockjs_bridge.single_session import UsageError, let_connections_close, load_session
 from sockjs_bridge.wiring import build
 
@@ -55,7 +56,9 @@ def run(options: argparse.Namespace) -> int:
         for problem in error.problems:
             _say(problem)
         return EXIT_USAGE
-    log.configure("info" if options.verbose else "warning", "text")
+    mask = session.as_written.secrets.mask
+    log.configure("info" if options.verbose else "warning", "text", mask=mask)
+    log.mask_uncaught(mask)
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             return runner.run(_serve(options, session))
@@ -66,7 +69,7 @@ def run(options: argparse.Namespace) -> int:
 async def _serve(options: argparse.Namespace, session: SessionConfig) -> int:
     # With counts instead of lines there is nothing to edit on a terminal.
     if sys.stdin.isatty() and sys.stdout.isatty() and options.framing in _LINES:
-        shown = BaseUrl.parse(session.url).shown
+        shown = session.shown_url
         with Terminal(f"connected to {shown}; Ctrl-D leaves") as terminal:
             return await _Conversation(options, session, terminal, terminal.screen, interactive=True).run()
     source, sink = InputStream(sys.stdin.fileno()), OutputStream(sys.stdout.fileno())
@@ -95,11 +98,11 @@ class _Conversation:
             self._bridge.hub,
             event_log.bind(session=_NAME),
             max_message_bytes=session.queue.max_bytes,
-            on_session_end=_hush,
+            on_session_end=partial(_hush, session.as_written.secrets.mask),
             enough=options.once,
         )
         self._bridge.hub.add(self._endpoint)
-        self._shown_url = BaseUrl.parse(session.url).shown
+        self._shown_url = session.shown_url
         self._timeout: float = options.timeout
         self._linger = _linger(options, interactive=interactive)
         self._wants_more = options.once is not None
@@ -224,9 +227,9 @@ def _linger(options: argparse.Namespace, *, interactive: bool) -> float | None:
     return 0.0 if interactive else _LINGER_SECONDS
 
 
-def _hush() -> None:
+def _hush(mask: Callable[[str], str]) -> None:
     # The supervisor is about to announce a next try, which will never come; what there is to say is said here.
-    log.configure("warning", "text")
+    log.configure("warning", "text", mask=mask)
 
 
 def _described(end: Disconnected) -> str:

@@ -240,7 +240,7 @@ class Daemon:
         except BindError as error:
             raise ConfigError([f"{where}: {what}" for where, what in error.problems]) from error
         if config.log != self._config.log:
-            configure(config.log.level, config.log.format)
+            configure(config.log.level, config.log.format, mask=config.secrets.mask)
         before, self._config = self._config, config
         if admin_changed:
             await self._exchange_admin(before.admin, config.admin, admin_sockets)
@@ -256,7 +256,7 @@ class Daemon:
         # Without the listener, its HTTP server and the writer of metrics are neither loaded nor in memory.
         from sockjs_bridge.admin.server import AdminOptions, AdminServer
 
-        options = AdminOptions(admin.allowed_hosts, admin.token)
+        options = AdminOptions(admin.allowed_hosts, admin.token, self._config.secrets.mask)
         return AdminServer(options, sockets, self, self._log)
 
     def _new_admin_sockets(self, admin: AdminConfig) -> list[socket.socket]:

@@ -6,11 +6,13 @@ BridgeError
 |-- ProtocolError         the peer broke the protocol (never raised for our own bugs)
 |   `-- FrameError        one frame from the server could not be understood
 |-- FramingError          a local stream can no longer be cut into messages
+|-- SecretError           a secret that the configuration refers to can not be read
+|-- LoginError            a login step failed, or what it needs is missing
 |-- SpoolError            the file that keeps messages over a restart can not be opened, written or read
 `-- ConnectError          an attempt to reach the server failed before the session was open
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from enum import StrEnum
 
 
@@ -58,6 +60,8 @@ class Obstacle(StrEnum):
     """The answer was not a WebSocket handshake, or none came."""
     NOT_OPENED = "not_opened"
     """The transport connected, but no open frame came in time."""
+    LOGIN = "login_failed"
+    """A login step before the connect failed, or a secret could not be read."""
     LOST = "lost"
     """The connection broke, or the server ended the session, before the open frame."""
 
@@ -72,9 +76,9 @@ class ConfigError(BridgeError):
     `problems` are lines ready for the user: file or variable, key path, what is wrong, what was meant.
     """
 
-    def __init__(self, problems: Sequence[str]) -> None:
-        super().__init__("\n".join(problems))
+    def __init__(self, problems: Iterable[str]) -> None:
         self.problems = tuple(problems)
+        super().__init__("\n".join(self.problems))
 
 
 class BindError(BridgeError):
@@ -95,6 +99,22 @@ class FrameError(ProtocolError):
 
 class FramingError(BridgeError):
     """A local stream lost its message boundaries: nothing after this point can be trusted."""
+
+
+class SecretError(BridgeError):
+    """A secret can not be read. The text reads on after its reference, and repeats nothing of it."""
+
+
+class LoginError(BridgeError):
+    """A login did not succeed. The text begins with the step that failed; it holds no value.
+
+    `status` is the HTTP status of the answer, where there was one.
+    """
+
+    def __init__(self, detail: str, *, status: int | None = None) -> None:
+        super().__init__(detail)
+        self.detail = detail
+        self.status = status
 
 
 class SpoolError(BridgeError):

@@ -4,13 +4,17 @@ import json
 import logging
 import sys
 import time
+import traceback
 from collections.abc import Callable
+from dataclasses import dataclass
+from types import TracebackType
 from typing import TextIO
 
 ROOT = "sockjs_bridge"
 _REPEAT_SECONDS = 60.0
 _NOISY_LIBRARIES = ("picows", "aiohttp", "asyncio", "aiohttp_sse")
 FieldValue = str | int | float | None
+_TRACES = logging.Formatter()
 
 
 class EventLog:
@@ -107,32 +111,60 @@ class EventLog:
             self._logger.log(level, "%s", event, extra={"fields": {**self._fields, **fields}})
 
 
+def _as_it_is(text: str) -> str:
+    return text
+
+
+@dataclass(frozen=True, slots=True)
+class _Said:
+    """What a record says, without secrets. They are looked for before anything is escaped once more."""
+
+    message: str
+    fields: dict[str, FieldValue]
+    trace: str | None
+
+    @classmethod
+    def by(cls, record: logging.LogRecord, mask: Callable[[str], str]) -> "_Said":
+        fields: dict[str, FieldValue] = getattr(record, "fields", {})
+        masked = {name: mask(value) if isinstance(value, str) else value for name, value in fields.items()}
+        trace = mask(_TRACES.formatException(record.exc_info)) if record.exc_info else None
+        return cls(mask(record.getMessage()), masked, trace)
+
+
 class _TextFormatter(logging.Formatter):
     """`2026-01-31 12:00:00 INFO chat: open transport=websocket epoch=1`."""
 
+    def __init__(self, mask: Callable[[str], str]) -> None:
+        super().__init__()
+        self._mask = mask
+
     def format(self, record: logging.LogRecord) -> str:
-        fields = dict(getattr(record, "fields", {}))
-        where = fields.pop("session", None)
+        said = _Said.by(record, self._mask)
+        where = said.fields.pop("session", None)
         parts = [self.formatTime(record, "%Y-%m-%d %H:%M:%S"), record.levelname]
-        parts.append(f"{where}: {record.getMessage()}" if where else record.getMessage())
-        parts += [f"{name}={_plain(value)}" for name, value in fields.items() if value is not None]
+        parts.append(f"{where}: {said.message}" if where else said.message)
+        parts += [f"{name}={_plain(value)}" for name, value in said.fields.items() if value is not None]
         line = " ".join(parts)
-        return f"{line}\n{self.formatException(record.exc_info)}" if record.exc_info else line
+        return f"{line}\n{said.trace}" if said.trace else line
 
 
 class _JsonFormatter(logging.Formatter):
     """One JSON object a line."""
 
+    def __init__(self, mask: Callable[[str], str]) -> None:
+        super().__init__()
+        self._mask = mask
+
     def format(self, record: logging.LogRecord) -> str:
+        said = _Said.by(record, self._mask)
         line: dict[str, FieldValue] = {
             "time": time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))
             + f".{int(record.msecs):03}Z",
             "level": record.levelname.lower(),
-            "message": record.getMessage(),
-            **getattr(record, "fields", {}),
+            "message": said.message,
+            **said.fields,
+            "exception": said.trace,
         }
-        if record.exc_info:
-            line["exception"] = self.formatException(record.exc_info)
         return json.dumps({name: value for name, value in line.items() if value is not None})
 
 
@@ -144,14 +176,28 @@ def _plain(value: FieldValue) -> str:
     return text if text.isprintable() and text and not set(text) & set(" ='\"") else json.dumps(text)
 
 
-def configure(level: str, form: str, stream: TextIO = sys.stderr) -> None:
-    """Send log lines to `stream`. `level` and `form` are the values of the configuration's `[log]`."""
+def configure(
+    level: str, form: str, stream: TextIO = sys.stderr, mask: Callable[[str], str] = _as_it_is
+) -> None:
+    """Send log lines to `stream`; `mask` takes out what must not be shown.
+
+    `level` and `form` are the values of the configuration's `[log]`.
+    """
     handler = logging.StreamHandler(stream)
     text = form == "text" or (form == "auto" and stream.isatty())
-    handler.setFormatter(_TextFormatter() if text else _JsonFormatter())
+    handler.setFormatter(_TextFormatter(mask) if text else _JsonFormatter(mask))
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(logging.WARNING)
     logging.getLogger(ROOT).setLevel(level.upper())
     for name in _NOISY_LIBRARIES:
         logging.getLogger(name).setLevel(logging.ERROR)
+
+
+def mask_uncaught(mask: Callable[[str], str]) -> None:
+    """Let the traceback with which Python ends, if this program fails, pass through `mask` too."""
+
+    def show(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+        sys.stderr.write(mask("".join(traceback.format_exception(kind, error, trace))))
+
+    sys.excepthook = show

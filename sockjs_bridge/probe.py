@@ -43,7 +43,9 @@ def run(options: argparse.Namespace) -> int:
         for problem in error.problems:
             print(f"sockjs-bridge probe: {problem}", file=sys.stderr)
         return EXIT_USAGE
-    log.configure("warning", "text")
+    mask = session.as_written.secrets.mask
+    log.configure("warning", "text", mask=mask)
+    log.mask_uncaught(mask)
     wishes = Wishes(
         open_timeout=options.timeout,
         heartbeat_wait=options.heartbeat_wait,
@@ -56,7 +58,7 @@ def run(options: argparse.Namespace) -> int:
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED
     try:
-        print(as_json(findings) if options.json else as_text(findings), flush=True)
+        print(mask(as_json(findings) if options.json else as_text(findings)), flush=True)
     except BrokenPipeError:
         sys.stdout = None  # or the interpreter complains of what it cannot flush
     return EXIT_OK if findings.works else EXIT_UNAVAILABLE
@@ -121,7 +123,7 @@ def _given(session: SessionConfig) -> Given:
     base = BaseUrl.parse(session.url)
     has_query = bool(URL(session.url.strip()).raw_query_string)
     return Given(
-        shown_url=base.shown,
+        shown_url=session.shown_url,
         has_secrets_in_url=base.user_info is not None or has_query,
         header_names=tuple(session.headers),
         cookie_names=tuple(session.cookies),

@@ -3,11 +3,13 @@
 import argparse
 import asyncio
 import json
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
 from sockjs_bridge.config import SessionConfig, load
 from sockjs_bridge.errors import ConfigError
+from sockjs_bridge.secret_store import SecretStore
 from sockjs_bridge.upstream_route import session_problems
 
 _PREFIX = "SOCKJS_BRIDGE_SESSIONS__"
@@ -62,8 +64,9 @@ def load_session(
         keys["TRANSPORTS"] = json.dumps(list(transports))
     prefix = f"{_PREFIX}{name.upper()}__"
     try:
-        # Nothing else is read: what the environment says of a daemon's sessions is not meant here.
-        config = load(None, {prefix + key: value for key, value in keys.items()})
+        # Nothing else is read but what `${...}` names: what the environment says of a daemon's sessions is not meant here.
+        variables = {prefix + key: value for key, value in keys.items()}
+        config = load(None, variables, SecretStore(os.environ))
     except ConfigError as error:
         raise UsageError([_in_words_of_the_user(line, prefix) for line in error.problems]) from None
     session = config.sessions[name]

@@ -3,15 +3,13 @@
 import asyncio
 import secrets
 import string
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from random import SystemRandom
 
-from aiohttp import encode_basic_auth
-
-from sockjs_bridge import __version__
+from sockjs_bridge.access import Access
 from sockjs_bridge.bridge.connection import ConnectionLimits
 from sockjs_bridge.bridge.hub import Hub
 from sockjs_bridge.bridge.outbox import Outbox, Queue, QueueLimits
@@ -34,6 +32,7 @@ from sockjs_bridge.log import EventLog
 from sockjs_bridge.protocol.events import AskInfo, AttemptFailed, Connect, InfoReceived
 from sockjs_bridge.protocol.lifecycle import Lifecycle, ReconnectPolicy
 from sockjs_bridge.protocol.urls import BaseUrl
+from sockjs_bridge.session_login import SessionLogin
 from sockjs_bridge.transports.base import Transport
 from sockjs_bridge.transports.cookies import SessionCookies
 from sockjs_bridge.transports.http import HttpTransport, HttpTransportOptions
@@ -146,7 +145,7 @@ def _upstream_side(
     config: SessionConfig, upstreams: "UpstreamFactory", hub: Hub, privates: PrivateSessions, log: EventLog
 ) -> Supervisor | OnDemand:
     if config.is_on_demand:
-        return OnDemand(upstreams.name, upstreams.transports.base.shown, privates)
+        return OnDemand(upstreams.name, upstreams.transports.access.shown_url, privates)
     return Supervisor(upstreams.make(), hub, log)
 
 
@@ -157,15 +156,14 @@ class UpstreamFactory:
     name: str
     config: SessionConfig
     transports: "TransportFactory"
-    ask_info: Callable[[AskInfo], Awaitable[InfoReceived | AttemptFailed]]
+    login: SessionLogin
 
     @classmethod
     def of(cls, name: str, config: SessionConfig, log: EventLog) -> "UpstreamFactory":
         """Make it as a configuration says. Needs a running loop."""
         transports = make_factory(config, log)
-        options = transports.http_options(transports.headers)
-        info = InfoRequest(transports.base, options, transports.cookies, log)
-        return cls(name, config, transports, info.ask)
+        login = SessionLogin(config, transports.access, transports.cookies, transports.http_options, log)
+        return cls(name, config, transports, login)
 
     def make(self) -> Upstream:
         """For a session that is opened again and again."""
@@ -185,15 +183,16 @@ class UpstreamFactory:
         )
         return Upstream(
             self.name,
-            base.shown,
-            _lifecycle(config, base, reopens=reopens),
+            self.transports.access.shown_url,
+            _lifecycle(config, base, logs_in=self.login.is_needed, reopens=reopens),
             limits,
             self.transports.make,
-            self.ask_info,
+            self.transports.ask_info,
+            self.login if self.login.is_needed else None,
         )
 
 
-def _lifecycle(config: SessionConfig, base: BaseUrl, *, reopens: bool) -> Lifecycle:
+def _lifecycle(config: SessionConfig, base: BaseUrl, *, logs_in: bool, reopens: bool) -> Lifecycle:
     return Lifecycle(
         config.transports,
         ReconnectPolicy(
@@ -203,6 +202,7 @@ def _lifecycle(config: SessionConfig, base: BaseUrl, *, reopens: bool) -> Lifecy
             max_attempts=config.reconnect.max_attempts,
         ),
         # A raw WebSocket often stands on a server that is no SockJS server.
+        logs_in=logs_in,
         asks_info=config.info and set(config.transports) != {RAW},
         reopens=reopens,
         origin={"none": None, "same": base.origin}.get(config.origin, config.origin),
@@ -219,39 +219,43 @@ def new_session_id() -> str:
 
 def make_factory(config: SessionConfig, log: EventLog) -> "TransportFactory":
     """Make what makes the transports of a session. Needs a running loop."""
-    base = BaseUrl.parse(config.url)
+    access = Access(config)
     file = Path(config.cookie_file) if config.cookie_file else None
     return TransportFactory(
-        base=base,
+        access=access,
         server_id=config.server_id or f"{secrets.randbelow(_SERVER_IDS):03}",
         config=config,
-        headers=_headers(base, config),
-        cookies=SessionCookies(base.url, config.cookies, file, log),
+        cookies=SessionCookies(access.base.url, access.cookies, file, log, access.secrets.remember_likely),
         route=make_route(config),
         log=log,
     )
-
-
-def _headers(base: BaseUrl, config: SessionConfig) -> dict[str, str]:
-    """What every request and handshake carries; what the user configured wins."""
-    headers = {"User-Agent": f"sockjs-bridge/{__version__}"}
-    if base.user_info is not None:
-        headers["Authorization"] = encode_basic_auth(*base.user_info, encoding="utf-8")
-    own = {name.lower() for name in config.headers}
-    return {**{name: value for name, value in headers.items() if name.lower() not in own}, **config.headers}
 
 
 @dataclass(frozen=True, slots=True)
 class TransportFactory:
     """Makes the transports of one configured session. They share its server id, headers and cookies."""
 
-    base: BaseUrl
+    access: Access
     server_id: str
     config: SessionConfig
-    headers: dict[str, str]
     cookies: SessionCookies
     route: Route
     log: EventLog
+
+    @property
+    def base(self) -> BaseUrl:
+        """The URL of the server, as it is now."""
+        return self.access.base
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """What every request and handshake carries, as it is now."""
+        return self.access.headers
+
+    async def ask_info(self, question: AskInfo) -> InfoReceived | AttemptFailed:
+        """Ask the server about itself."""
+        info = InfoRequest(self.base, self.http_options(self.headers), self.cookies, self.log)
+        return await info.ask(question)
 
     def make(self, attempt: Connect) -> Transport:
         """Make the transport of one attempt."""

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import ssl
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from sockjs_bridge.endpoints.dedicated import DedicatedListener
 from sockjs_bridge.endpoints.tcp_group import TcpGroup
 from sockjs_bridge.local_sockets import bind_listeners
 from sockjs_bridge.log import EventLog
+from sockjs_bridge.secret_store import SecretStore
 from sockjs_bridge.wiring import Bridge
 
 # Reconnects at once, gives up on slow opening soon: a test waits for what happens, never for a delay.
@@ -128,14 +129,19 @@ async def until(condition: Callable[[], object]) -> None:
 
 
 @asynccontextmanager
-async def running(toml: str, tmp_path: Path) -> AsyncIterator[Running]:
+async def running(
+    toml: str, tmp_path: Path, environ: Mapping[str, str] | None = None
+) -> AsyncIterator[Running]:
     """A daemon with this configuration, for the length of a `with` block; it drains at the end."""
     file = tmp_path / "bridge.toml"
     file.write_text(toml)
-    config = load(file, {})
+    secrets = SecretStore(environ or {})
+    config = load(file, environ or {}, secrets)
     log = EventLog()
     local = bind_listeners(config, log)
-    around = Surroundings(load=lambda: load(file, {}), admin_sockets=bind_admin(config.admin))
+    around = Surroundings(
+        load=lambda: load(file, environ or {}, secrets), admin_sockets=bind_admin(config.admin)
+    )
     daemon = Daemon(config, local, log, around)
     bridge = Running(daemon, file)
     task = asyncio.create_task(daemon.run())

@@ -69,6 +69,11 @@ _COUNTERS: tuple[tuple[str, str, Callable[[SessionView], float]], ...] = (
         lambda view: view.hub.stats.messages_resent,
     ),
     (
+        "own_messages",
+        "Messages that the bridge sent by itself: those of login steps and keepalive.",
+        lambda view: view.hub.stats.own_messages,
+    ),
+    (
         "dropped_frames",
         "Frames of the server that could not be understood.",
         lambda view: view.hub.stats.frames_dropped,
@@ -79,9 +84,11 @@ _COUNTERS: tuple[tuple[str, str, Callable[[SessionView], float]], ...] = (
 class Metrics:
     """Reads the counters of the daemon when somebody asks. `clock` is the loop's."""
 
-    def __init__(self, daemon: DaemonView, clock: Callable[[], float]) -> None:
+    def __init__(
+        self, daemon: DaemonView, clock: Callable[[], float], mask: Callable[[str], str] = str
+    ) -> None:
         self._registry = CollectorRegistry()
-        self._registry.register(_SessionCollector(daemon, clock))
+        self._registry.register(_SessionCollector(daemon, clock, mask))
         ProcessCollector(registry=self._registry)
 
     def render(self) -> bytes:
@@ -90,9 +97,10 @@ class Metrics:
 
 
 class _SessionCollector(Collector):
-    def __init__(self, daemon: DaemonView, clock: Callable[[], float]) -> None:
+    def __init__(self, daemon: DaemonView, clock: Callable[[], float], mask: Callable[[str], str]) -> None:
         self._daemon = daemon
         self._clock = clock
+        self._mask = mask
 
     def describe(self) -> list[Metric]:
         """Nothing: the registry would collect once for the names only."""
@@ -192,7 +200,7 @@ class _SessionCollector(Collector):
                 counts = endpoint.count_delivery()
                 if counts is None:
                     continue
-                labels = name, endpoint.name
+                labels = name, self._mask(endpoint.name)
                 offered[labels] += counts.offered
                 delivered[labels] += counts.delivered
                 buffered[labels] += counts.buffered
@@ -245,7 +253,7 @@ class _SessionCollector(Collector):
                 for count in counts:
                     if count in known:
                         listener = known["address"] if known["type"] == "tcp" else endpoint.name
-                        sums[name, str(listener)] += int(known[count])
+                        sums[name, self._mask(str(listener))] += int(known[count])
         yield from sums.items()
 
     @staticmethod

@@ -7,8 +7,8 @@ import os
 import secrets
 import socket
 import time
-from collections.abc import Collection
-from dataclasses import dataclass
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
@@ -19,7 +19,7 @@ from sockjs_bridge.admin.guard import make_guard
 from sockjs_bridge.admin.metrics import CONTENT_TYPE, Metrics
 from sockjs_bridge.admin.page import Page
 from sockjs_bridge.admin.rates import RateBook
-from sockjs_bridge.admin.view import DaemonView, sessions_open, status_document
+from sockjs_bridge.admin.view import DaemonView, sessions_open, status_document, without_secrets
 from sockjs_bridge.endpoints.binding import unlink_own
 from sockjs_bridge.errors import BridgeError, ConfigError
 from sockjs_bridge.log import EventLog
@@ -35,7 +35,9 @@ class AdminOptions:
     """Settings. `token` is a secret; empty where everything is on this machine."""
 
     allowed_hosts: Collection[str] = ()
-    token: str = ""
+    token: str = field(default="", repr=False)
+    mask: Callable[[str], str] = str
+    """Takes out of a text what must not be shown."""
 
 
 class AdminServer:
@@ -45,9 +47,10 @@ class AdminServer:
         self, options: AdminOptions, sockets: list[socket.socket], daemon: DaemonView, log: EventLog
     ) -> None:
         self._daemon = daemon
+        self._mask = options.mask
         self._log = log
         self._sockets = sockets
-        self._metrics = Metrics(daemon, asyncio.get_running_loop().time)
+        self._metrics = Metrics(daemon, asyncio.get_running_loop().time, options.mask)
         self._rates = RateBook(daemon)
         self._page_maker = Page(self._rates)
         self._sampler: asyncio.TimerHandle | None = None
@@ -104,7 +107,7 @@ class AdminServer:
 
     async def _readyz(self, _request: web.Request) -> web.Response:
         problems = self._daemon.problems
-        lines = [f"not ready: {problem}\n" for problem in problems]
+        lines = [f"not ready: {self._mask(problem)}\n" for problem in problems]
         return web.Response(text="".join(lines) or "ok\n", status=503 if problems else 200)
 
     async def _healthz(self, request: web.Request) -> web.Response:
@@ -179,20 +182,22 @@ class AdminServer:
 
     async def _reload(self, _request: web.Request) -> web.Response:
         try:
-            return _json({"changed": await self._daemon.reload()})
+            return _json({"changed": [self._mask(line) for line in await self._daemon.reload()]})
         except ConfigError as error:
             return _json(
                 {
                     "error": "the configuration can not be used; nothing was changed",
-                    "problems": list(error.problems),
+                    "problems": [self._mask(problem) for problem in error.problems],
                 },
                 422,
             )
         except BridgeError as error:
-            return _json({"error": str(error)}, 503)
+            return _json({"error": self._mask(str(error))}, 503)
 
     def _document(self) -> dict[str, Any]:
-        return status_document(self._daemon, time.time(), asyncio.get_running_loop().time())
+        document = status_document(self._daemon, time.time(), asyncio.get_running_loop().time())
+        masked: dict[str, Any] = without_secrets(document, self._mask)
+        return masked
 
     def _sample(self) -> None:
         self._rates.sample()

@@ -1,6 +1,6 @@
 """What the admin listener sees of the daemon, and the status document made of it (README, "Admin")."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Protocol
@@ -10,6 +10,8 @@ from sockjs_bridge.bridge.private import OnDemand, Waiting
 from sockjs_bridge.bridge.status import UpstreamState, UpstreamStatus
 from sockjs_bridge.bridge.supervisor import Supervisor
 from sockjs_bridge.endpoints.base import Endpoint
+
+_OWN_WORDS = frozenset({"boot", "cause", "name", "state", "transport", "type", "version"})
 
 
 class SessionView(Protocol):
@@ -78,6 +80,21 @@ def status_document(daemon: DaemonView, wall: float, clock: float) -> dict[str, 
         "reloads": dict(daemon.reloads),
         "sessions": [_session(name, view, wall, clock) for name, view in daemon.bridges.items()],
     }
+
+
+def without_secrets(node: Any, mask: Callable[[str], str]) -> Any:
+    """A part of the document without what must not be shown. Words of our own stay: programs go by them."""
+    match node:
+        case str():
+            return mask(node)
+        case dict():
+            return {
+                key: value if key in _OWN_WORDS else without_secrets(value, mask)
+                for key, value in node.items()
+            }
+        case list():
+            return [without_secrets(value, mask) for value in node]
+    return node
 
 
 def sessions_open(daemon: DaemonView) -> tuple[int, int]:

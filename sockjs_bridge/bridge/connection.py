@@ -1,16 +1,17 @@
 """Connection: one attempt. A Session on a transport, from the first byte to the last."""
 
 import asyncio
-from collections.abc import Callable
 from dataclasses import dataclass
 from math import inf
+from typing import Protocol
 
 from sockjs_bridge.bridge.batch import Batch, Burst, utf8_bytes
 from sockjs_bridge.bridge.hub import Hub
+from sockjs_bridge.bridge.login_guide import LoginGuide, LoginPlan
 from sockjs_bridge.bridge.posting import Posting
 from sockjs_bridge.bridge.tracking import Tracking
 from sockjs_bridge.endpoints.receipts import MessageFate, Receipts
-from sockjs_bridge.errors import Cause, ConnectError, Obstacle
+from sockjs_bridge.errors import Cause, ConnectError, LoginError, Obstacle
 from sockjs_bridge.log import EventLog
 from sockjs_bridge.protocol.events import (
     AttemptFailed,
@@ -46,6 +47,19 @@ class ConnectionLimits:
     ping_interval: float = 20.0
 
 
+class ConnectionWatcher(Protocol):
+    """Who hears of what a connection goes through."""
+
+    def note_opened(self) -> None:
+        """The session is open."""
+
+    def note_login_begun(self) -> None:
+        """The open session logs in once more."""
+
+    def note_ready(self) -> None:
+        """Messages of programs may flow."""
+
+
 class Connection:
     """Runs one attempt; it is the transport's `Receiver` and, once open, the hub's `Link`."""
 
@@ -55,14 +69,15 @@ class Connection:
         session: Session,
         hub: Hub,
         limits: ConnectionLimits,
-        opened: Callable[[], None],
+        watcher: ConnectionWatcher,
         log: EventLog,
+        plan: LoginPlan | None = None,
     ) -> None:
         self._transport = transport
         self._session = session
         self._hub = hub
         self._limits = limits
-        self._opened = opened
+        self._watcher = watcher
         self._log = log
         self._debugging = log.is_debugging()
         self._loop = asyncio.get_running_loop()
@@ -78,6 +93,9 @@ class Connection:
             if transport.is_http
             else Tracking(hub.dispatcher, self._send_ping, asks=bool(limits.ping_interval))
         )
+        self._guide = LoginGuide(plan, self, log) if plan is not None else None
+        self.login_error: LoginError | None = None
+        """Why a login has failed, if that was the end."""
         self._look: asyncio.TimerHandle | None = None
         self._open_timer: asyncio.TimerHandle | None = None
         self._failure: AttemptFailed | None = None
@@ -113,7 +131,9 @@ class Connection:
             if self._session.state is State.CONNECTING:
                 self._open_timer = self._loop.call_later(self._limits.open_timeout, self._open_timed_out)
             self._hub.make_room()
-            self._end_of_transport = end = await self._transport.wait_closed()
+            closed = self._transport.wait_closed()
+            end = await (closed if self._guide is None else self._guide.run(closed))
+            self._end_of_transport = end
         finally:
             self._transport.abandon(NORMAL_CLOSURE)
         if end.failure is not None and self._failure is None:
@@ -176,10 +196,12 @@ class Connection:
         if isinstance(self._outgoing, Posting):
             self._outgoing.settle(result)
         if result.fate is Fate.ACCEPTED:
-            self._hub.make_room()
+            self.resume_sending()
 
     def resume_sending(self) -> None:
         """The server keeps up again."""
+        if self._guide is not None:
+            self._guide.flush()
         self._hub.make_room()
 
     def send(self, messages: list[str], receipts: Receipts | None) -> bool:
@@ -194,6 +216,31 @@ class Connection:
         bursts = [Burst(messages, size_bytes, self._loop.time(), receipts)] if travels else []
         self._send(Batch(bursts, messages, size_bytes))
         return True
+
+    def send_own(self, messages: list[str]) -> bool:
+        """Send messages that are no program's: nobody waits for them, and they are not sent again."""
+        if self._session.state is not State.OPEN or not self._transport.can_send:
+            return False
+        self._transport.send(messages)
+        self._hub.stats.own_messages += len(messages)
+        return True
+
+    def begin_login(self) -> None:
+        """The server has asked for another login."""
+        self._hub.pause_sending()
+        self._watcher.note_login_begun()
+
+    def become_ready(self) -> None:
+        """There is nothing more to do before messages of programs may flow."""
+        self._watcher.note_ready()
+        self._hub.begin_sending()
+
+    def fail_login(self, error: LoginError) -> None:
+        """The login has failed, which ends the session."""
+        if self._leaving_for is not None:
+            return
+        self.login_error = error
+        self._finish(Cause.LOGIN_FAILED, error.detail)
 
     def flush(self) -> None:
         """Send what waits, in pieces, until the server stops keeping up."""
@@ -233,6 +280,8 @@ class Connection:
         for event in events:
             if type(event) is MessagesReceived:  # quicker than a match, and nearly always so
                 self._hub.deliver(event.messages)
+                if self._guide is not None:
+                    self._guide.receive(event.messages)
                 continue
             match event:
                 case HeartbeatReceived():
@@ -245,6 +294,8 @@ class Connection:
                     self._log.repeated(f"left out a frame from the server: {problem}", size_bytes=size_bytes)
                 case SessionClosed(cause, code, reason):
                     self._closed = event
+                    if self._guide is not None:
+                        self._guide.end()
                     self._hub.detach()
                     self._hub.end_epoch(cause, code, reason)
                     self._leave_transport()
@@ -259,8 +310,12 @@ class Connection:
     def _on_opened(self) -> None:
         self._was_open = True
         self._cancel_open_timer()
-        self._opened()
-        self._hub.attach(self)
+        self._watcher.note_opened()
+        self._hub.attach(self, is_ready=False)
+        if self._guide is None:
+            self.become_ready()
+        else:
+            self._guide.begin()
 
     def _open_timed_out(self) -> None:
         limit = self._limits.open_timeout
@@ -307,6 +362,8 @@ class Connection:
             self._open_timer = None
 
     def _end(self) -> None:
+        if self._guide is not None:
+            self._guide.end()
         self._hub.detach()
         self._settle()
         self._cancel_open_timer()

@@ -49,6 +49,7 @@ class Hub:
         self._endpoints: list[Endpoint] = []
         self._holders: list[Endpoint] = []
         self._link: Link | None = None
+        self._sends = False
         self._blocking: dict[Endpoint, None] = {}
         self._stall_timer: asyncio.TimerHandle | None = None
         self._resuming = False
@@ -134,17 +135,30 @@ class Hub:
         """Take messages of a program for the server; returns how many are done with, from the front."""
         return self.dispatcher.offer(messages, receipts)
 
-    def attach(self, link: Link) -> None:
-        """The session is open: what waits goes out."""
+    def attach(self, link: Link, *, is_ready: bool = True) -> None:
+        """The session is open; unless it has yet to log in, what waits goes out."""
         self._link = link
-        self.dispatcher.attach(link)
         if self._blocking:
             self._pause(link)
-        self.make_room()
+        if is_ready:
+            self.begin_sending()
+
+    def begin_sending(self) -> None:
+        """The session takes messages of programs: what waits goes out."""
+        if self._link is not None:
+            self._sends = True
+            self.dispatcher.attach(self._link)
+            self.make_room()
+
+    def pause_sending(self) -> None:
+        """The session has to log in again: messages of programs wait."""
+        self._sends = False
+        self.dispatcher.detach()
 
     def detach(self) -> None:
         """The session has ended: messages wait again."""
         self._link = None
+        self._sends = False
         self.dispatcher.detach()
         self._cancel_stall_timer()
 
@@ -154,7 +168,7 @@ class Hub:
             return
         self._resuming = True
         try:
-            if self._link is not None:
+            if self._link is not None and self._sends:
                 self._link.flush()
             for endpoint in self._endpoints:
                 endpoint.resume_intake()

@@ -29,6 +29,8 @@ class SessionStats:
     messages_resent: int = 0
     """How often a message was written once more, because it was in doubt. Not a part of `messages_sent`."""
     bytes_sent: int = 0
+    own_messages: int = 0
+    """Messages that the bridge sent by itself, which are in no other count: login steps and keepalive."""
     frames_dropped: int = 0
     text_replaced: int = 0
     """Messages in which something was replaced by U+FFFD on the server's side."""

@@ -10,6 +10,8 @@ class UpstreamState(StrEnum):
     """What a supervisor is doing."""
 
     CONNECTING = "connecting"
+    LOGGING_IN = "logging_in"
+    """Taking its login steps, before the connect or on the open session: messages for the server wait."""
     OPEN = "open"
     WAITING = "waiting"
     """For the next try."""

@@ -9,8 +9,9 @@ from dataclasses import dataclass, replace
 
 from sockjs_bridge.bridge.connection import Connection, ConnectionLimits
 from sockjs_bridge.bridge.hub import Hub
+from sockjs_bridge.bridge.login_guide import Login, LoginPlan
 from sockjs_bridge.bridge.status import LastClose, LastFailure, UpstreamState, UpstreamStatus
-from sockjs_bridge.errors import Cause, Obstacle
+from sockjs_bridge.errors import Cause, LoginError, Obstacle
 from sockjs_bridge.log import EventLog
 from sockjs_bridge.protocol.events import (
     AskInfo,
@@ -21,17 +22,22 @@ from sockjs_bridge.protocol.events import (
     GiveUp,
     InfoReceived,
     LifecycleCommand,
+    LoggedIn,
+    LogIn,
+    LoginFailed,
     SessionClosed,
     SessionOpened,
     Wait,
 )
 from sockjs_bridge.protocol.lifecycle import Lifecycle
+from sockjs_bridge.protocol.login import LoginScript
 from sockjs_bridge.protocol.session import DROPPED, Session
 from sockjs_bridge.protocol.streams import FRAME_PER_LINE
 from sockjs_bridge.transports.base import Transport
 
 RAW = "websocket-raw"
 _FAILING = "cannot connect"
+_LOGIN_FAILING = "cannot log in"
 _LOOK_SECONDS = 0.02
 _SHORTEST_CLOSE_SECONDS = 0.2
 _LONGEST_CONFIRMATION_SECONDS = 1.0
@@ -48,6 +54,8 @@ class Upstream:
     limits: ConnectionLimits
     make_transport: Callable[[Connect], Transport]
     ask_info: Callable[[AskInfo], Awaitable[InfoReceived | AttemptFailed]]
+    login: Login | None = None
+    """What the session does by itself, if anything; then its Lifecycle asks for it."""
     is_one_of_many: bool = False
     """Whether there may be thousands like it at once, whose failures are not worth a line each."""
 
@@ -71,6 +79,9 @@ class Supervisor:
         self.first_round: asyncio.Future[AttemptFailed | None] = self._loop.create_future()
         self._connection: Connection | None = None
         self._opened_at: float | None = None
+        self._is_ready = False
+        self._has_been_ready = False
+        self._script = LoginScript()
         self._transport_name = ""
         self._hurry = asyncio.Event()
         self.status = UpstreamStatus(since=time.time())
@@ -83,7 +94,11 @@ class Supervisor:
 
     @property
     def is_open(self) -> bool:
-        """Whether messages can flow."""
+        """Whether messages can flow: the session is open, and logged in where it has to."""
+        return self._is_ready
+
+    @property
+    def _is_connected(self) -> bool:
         return self._opened_at is not None
 
     @property
@@ -104,7 +119,7 @@ class Supervisor:
     def reconnect(self) -> None:
         """Begin a new session now: end the open one, or cut the waiting for the next try short."""
         self._hurry.set()
-        if self._connection is not None and self.is_open:
+        if self._connection is not None and self._is_connected:
             self._connection.close(_SHORTEST_CLOSE_SECONDS, Cause.RELOAD)
 
     async def run(self) -> None:
@@ -115,9 +130,9 @@ class Supervisor:
         while not self._stopping:
             match command:
                 case Connect():
-                    end = await self._attempt(command)
-                    command = self._upstream.lifecycle.receive(end, self._loop.time())
-                    self._report(end, command)
+                    command = await self._attempt(command)
+                case LogIn():
+                    command = await self._log_in(command)
                 case AskInfo():
                     command = await self._ask_info(command)
                 case Wait(delay):
@@ -141,14 +156,14 @@ class Supervisor:
         """
         await self._until(lambda: self.has_given_up or self._has_finished or self._has_sent_all, deadline)
         connection = self._connection
-        if connection is not None and self.is_open:
+        if connection is not None and self._is_connected:
             await self._confirm(connection, min(deadline, self._loop.time() + _LONGEST_CONFIRMATION_SECONDS))
         self._stopping = True
         connection = self._connection
-        if connection is not None and self.is_open:
+        if connection is not None and self._is_connected:
             # The answer to our Close proves that the server has read all before it: worth the time there is.
             connection.close(max(deadline - self._loop.time(), _SHORTEST_CLOSE_SECONDS))
-            await self._until(lambda: not self.is_open, deadline + 2 * _SHORTEST_CLOSE_SECONDS)
+            await self._until(lambda: not self._is_connected, deadline + 2 * _SHORTEST_CLOSE_SECONDS)
         await self._end_task()
         self.status.change(UpstreamState.STOPPED, time.time())
         self._hub.dispatcher.give_up_rest()
@@ -157,16 +172,16 @@ class Supervisor:
         """End the session, if it is open, for another supervisor; what waits in the queue is left to it."""
         self._stopping = True
         connection = self._connection
-        if connection is not None and self.is_open:
+        if connection is not None and self._is_connected:
             await self._confirm(connection, self._loop.time() + _SHORTEST_CLOSE_SECONDS)
             connection.close(_SHORTEST_CLOSE_SECONDS, cause)
-            await self._until(lambda: not self.is_open, self._loop.time() + 2 * _SHORTEST_CLOSE_SECONDS)
+            await self._until(lambda: not self._is_connected, self._loop.time() + 2 * _SHORTEST_CLOSE_SECONDS)
         await self._end_task()
 
     @property
     def _has_sent_all(self) -> bool:
         connection = self._connection
-        is_flushed = connection is None or not self.is_open or connection.has_flushed
+        is_flushed = connection is None or not self._is_connected or connection.has_flushed
         return self._hub.queue.is_empty and is_flushed
 
     async def _end_task(self) -> None:
@@ -178,7 +193,7 @@ class Supervisor:
     async def _confirm(self, connection: Connection, deadline: float) -> None:
         """Let the server read what was sent before it is told that we leave: some give up what they have to answer."""
         connection.ask_for_confirmation()
-        await self._until(lambda: not self.is_open or connection.is_confirmed, deadline)
+        await self._until(lambda: not self._is_connected or connection.is_confirmed, deadline)
 
     async def _until(self, done: Callable[[], bool], deadline: float) -> None:
         # Polled, because it is only for a drain: nothing else would ever wait for these conditions.
@@ -205,16 +220,32 @@ class Supervisor:
                 self._log.debug("the server offers no WebSocket, says its /info")
         return command
 
-    async def _attempt(self, command: Connect) -> AttemptFailed | SessionClosed:
+    async def _log_in(self, command: LogIn) -> LifecycleCommand:
+        self._begin("login", UpstreamState.LOGGING_IN)
+        login = self._upstream.login
+        try:
+            self._script = await login.log_in(command.origin) if login is not None else LoginScript()
+        except LoginError as error:
+            return self._conclude(LoginFailed(error.detail, error.status))
+        except Exception as error:  # noqa: BLE001  # reported with its traceback, as below
+            self._log.failure("an internal error ended the login", error)
+            return self._conclude(LoginFailed("internal error"))
+        return self._upstream.lifecycle.receive(LoggedIn(), self._loop.time())
+
+    async def _attempt(self, command: Connect) -> LifecycleCommand:
         self._begin(command.transport)
+        login = self._upstream.login
+        is_guided = login is not None and login.guides
+        plan = LoginPlan(login, self._script, command.origin) if login is not None and is_guided else None
         transport = self._upstream.make_transport(command)
         session = Session(framed=command.transport != RAW, by_lines=command.transport in FRAME_PER_LINE)
         log = self._log.bind(transport=command.transport)
         limits = self._upstream.limits
         limits = replace(limits, open_timeout=max(limits.open_timeout, command.patience))
-        self._connection = Connection(transport, session, self._hub, limits, self._note_opened, log)
+        connection = Connection(transport, session, self._hub, limits, self, log, plan)
+        self._connection = connection
         try:
-            end = await self._connection.run()
+            end = await connection.run()
         except Exception as error:  # noqa: BLE001  # reported with its traceback, as follows
             # A fault of ours while handling one session must not take the others down: it costs this
             # session one incarnation.
@@ -222,27 +253,51 @@ class Supervisor:
             end = self._after_fault()
         finally:
             self._connection = None
-        return end
+        return self._conclude(end, connection.login_error)
 
-    def _begin(self, transport: str) -> None:
+    def _conclude(
+        self, end: AttemptFailed | SessionClosed | LoginFailed, login_error: LoginError | None = None
+    ) -> LifecycleCommand:
+        """Ask what comes next, and tell of both."""
+        event: AttemptFailed | SessionClosed | LoginFailed = end
+        if login_error is not None and isinstance(end, SessionClosed) and end.cause is Cause.LOGIN_FAILED:
+            event = LoginFailed(login_error.detail, login_error.status, ended_session=True)
+        command = self._upstream.lifecycle.receive(event, self._loop.time())
+        self._report(end, command)
+        return command
+
+    def _begin(self, transport: str, state: UpstreamState = UpstreamState.CONNECTING) -> None:
         self._transport_name = transport
         self._hurry.clear()
         self.status.transport = transport
-        self.status.change(UpstreamState.CONNECTING, time.time())
+        self.status.change(state, time.time())
 
     def _after_fault(self) -> AttemptFailed | SessionClosed:
-        if self.is_open:
+        if self._is_connected:
             return SessionClosed(Cause.PROTOCOL_VIOLATION, DROPPED, "internal error")
         return AttemptFailed(Obstacle.LOST, "internal error")
 
-    def _note_opened(self) -> None:
-        now = self._loop.time()
-        self._opened_at = now
-        self.status.change(UpstreamState.OPEN, time.time())
+    def note_opened(self) -> None:
+        """The session is open."""
+        self._opened_at = self._loop.time()
+        self.status.change(UpstreamState.LOGGING_IN, time.time())
         self._hub.begin_epoch(self._transport_name)
-        self._upstream.lifecycle.receive(SessionOpened(), now)
         self._hub.stats.connects[self._transport_name, "opened"] += 1
-        held_back = self._log.forget_repeats(_FAILING)
+
+    def note_login_begun(self) -> None:
+        """The session logs in once more."""
+        self._is_ready = False
+        self.status.change(UpstreamState.LOGGING_IN, time.time())
+
+    def note_ready(self) -> None:
+        """Messages can flow, for the first time in this session or again."""
+        self._is_ready = True
+        self.status.change(UpstreamState.OPEN, time.time())
+        if self._has_been_ready:
+            return
+        self._has_been_ready = True
+        self._upstream.lifecycle.receive(SessionOpened(), self._loop.time())
+        held_back = self._log.forget_repeats(_FAILING) + self._log.forget_repeats(_LOGIN_FAILING)
         self._log.info(
             "open",
             transport=self._transport_name,
@@ -252,45 +307,65 @@ class Supervisor:
         )
         self._settle_first_round(None)
 
-    def _report(self, end: AttemptFailed | SessionClosed, next_step: LifecycleCommand) -> None:
+    def _report(self, end: AttemptFailed | SessionClosed | LoginFailed, next_step: LifecycleCommand) -> None:
         delay = (
             f"; next try in {next_step.delay:.1f} s"
             if isinstance(next_step, Wait) and not self._stopping and not self._hurry.is_set()
             else ""
         )
         match end:
-            case SessionClosed(cause, code, reason):
-                lasted = self._loop.time() - (self._opened_at or 0.0)
-                self._opened_at = None
-                self._hub.end_epoch(cause, code, reason)
-                self.status.last_close = LastClose(cause, code, reason, time.time())
-                self._hub.stats.closes[cause] += 1
-                self._log.info(
-                    f"closed{delay}",
-                    cause=cause,
-                    code=code,
-                    reason=reason or None,
-                    transport=self._transport_name,
-                    epoch=self.epoch,
-                    lasted=round(lasted, 1),
-                )
+            case SessionClosed():
+                self._report_closed(end, delay)
             case AttemptFailed(obstacle, detail):
-                self.status.last_failure = LastFailure(detail, self._transport_name, time.time())
-                self._hub.stats.connects[self._transport_name, obstacle] += 1
-                self._log.repeated(
-                    f"{_FAILING}: {detail}{delay}",
-                    key=f"{_FAILING}: {detail}",
-                    url=self._upstream.shown_url,
-                    transport=self._transport_name,
-                )
+                self._report_failed(_FAILING, obstacle, detail, delay)
+                if not isinstance(next_step, Connect):
+                    self._settle_first_round(end)
+            case LoginFailed(detail, status):
+                self._report_failed(_LOGIN_FAILING, Obstacle.LOGIN, detail, delay)
+                self._settle_first_round(AttemptFailed(Obstacle.LOGIN, detail, status))
         if isinstance(next_step, GiveUp):
             text = f"gave up after {next_step.rounds} failed rounds of attempts"
             if self._upstream.is_one_of_many:
                 self._log.repeated(text, level=logging.ERROR)
             else:
                 self._log.error(text)
-        if isinstance(end, AttemptFailed) and not isinstance(next_step, Connect):
-            self._settle_first_round(end)
+
+    def _report_failed(self, what: str, obstacle: Obstacle, detail: str, delay: str) -> None:
+        self.status.last_failure = LastFailure(detail, self._transport_name, time.time())
+        self._hub.stats.connects[self._transport_name, obstacle] += 1
+        self._log.repeated(
+            f"{what}: {detail}{delay}",
+            key=f"{what}: {detail}",
+            url=self._upstream.shown_url,
+            transport=self._transport_name,
+        )
+
+    def _report_closed(self, end: SessionClosed, delay: str) -> None:
+        cause, code, reason = end.cause, end.code, end.reason
+        lasted = self._loop.time() - (self._opened_at or 0.0)
+        was_ready = self._has_been_ready
+        self._opened_at, self._is_ready, self._has_been_ready = None, False, False
+        self._hub.end_epoch(cause, code, reason)
+        self.status.last_close = LastClose(cause, code, reason, time.time())
+        self._hub.stats.closes[cause] += 1
+        if cause is Cause.LOGIN_FAILED:
+            # A login that fails each time is one event, however often it is tried.
+            what = f"{_LOGIN_FAILING}: {reason}"
+            self._log.repeated(f"{what}{delay}", key=what, transport=self._transport_name, epoch=self.epoch)
+        else:
+            self._log.info(
+                f"closed{delay}",
+                cause=cause,
+                code=code,
+                reason=reason or None,
+                transport=self._transport_name,
+                epoch=self.epoch,
+                lasted=round(lasted, 1),
+            )
+        if not was_ready and not self._stopping:
+            self._settle_first_round(
+                AttemptFailed(Obstacle.LOGIN, f"closed before it was logged in: {cause} {reason}".rstrip())
+            )
 
     def _settle_first_round(self, outcome: AttemptFailed | None) -> None:
         if not self.first_round.done():

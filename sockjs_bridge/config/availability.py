@@ -9,21 +9,14 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from sockjs_bridge.config.problems import Problem
-from sockjs_bridge.config.tree import Loc, strings
-
-# Contract: True. Whether `${...}` in strings is replaced.
-VARIABLES = False
+from sockjs_bridge.config.tree import Loc
 
 Limit = tuple[object, ...] | Callable[[Any], bool]
 """The values that work (the first is what the program does anyway), or a test of a value."""
 
 
 # `*` is any table or array element; `session` is each session and [defaults].
-LIMITS: Mapping[str, Limit] = {
-    "session.on_connect": ((),),
-    "session.relogin_on": ((),),
-    "session.keepalive": ((),),
-}
+LIMITS: Mapping[str, Limit] = {}
 
 
 def works(loc: Loc, value: object) -> bool:
@@ -51,20 +44,6 @@ def missing_features(dump: Mapping[str, Any]) -> Iterator[Problem]:
             for loc, value in _matching(dump, (*start, *rest), ()):
                 if not _allows(limit, value):
                     yield Problem(loc, _sentence(value, limit))
-
-
-def used_variables(tree: Mapping[str, Any]) -> Iterator[Problem]:
-    """Find every `${`, also the escaped one, in the strings that the user wrote."""
-    if VARIABLES:
-        return
-    for loc, text in strings(dict(tree)):
-        if "${" in text and not _is_public_key(loc):
-            yield Problem(loc, "not available in this version: ${...}")
-
-
-def _is_public_key(loc: Loc) -> bool:
-    """Z85 has all three characters: one key in 185 looks as if it held a variable."""
-    return "curve" in loc and ("allow" in loc or loc[-1] == "server_key")
 
 
 def _allows(limit: Limit | None, value: Any) -> bool:

@@ -105,7 +105,8 @@ def _header_name(name: str) -> str:
     return name
 
 
-def _header_value(value: str) -> str:
+def check_header_value(value: str) -> str:
+    """Return the value of a header. Raises ValueError."""
     # ASCII: the HTTP libraries underneath disagree about the encoding of anything else.
     if not value.isascii() or not value.replace("\t", " ").isprintable():
         raise ValueError("a header's value is printable ASCII: no line breaks, no control characters")
@@ -129,7 +130,8 @@ def _cookie_name(name: str) -> str:
     return name
 
 
-def _cookie_value(value: str) -> str:
+def check_cookie_value(value: str) -> str:
+    """Return the value of a cookie. Raises ValueError."""
     if not value.isascii() or not value.isprintable() or ";" in value:
         raise ValueError("a cookie's value is printable ASCII without semicolons")
     return value
@@ -217,8 +219,11 @@ def _method(text: str) -> str:
     return text
 
 
-def _step_url(text: str) -> str:
+def check_step_url(text: str) -> str:
+    """Return the URL of a login step. Raises ValueError."""
     message = 'must be a path on the server, such as "/api/login", or an http(s) URL'
+    if text.startswith("${"):
+        return text  # it is looked at again once it is filled
     if not text.startswith("/"):
         try:
             parts = urlsplit(text)
@@ -236,12 +241,14 @@ Url = Annotated[str, AfterValidator(_url)]
 Origin = Annotated[str, AfterValidator(_origin)]
 Proxy = Annotated[str, AfterValidator(_proxy)]
 ServerId = Annotated[str, AfterValidator(_server_id)]
-HeaderValue = Annotated[str, AfterValidator(_header_value)]
+HeaderValue = Annotated[str, AfterValidator(check_header_value)]
 Headers = Annotated[
     dict[Annotated[str, AfterValidator(_header_name)], HeaderValue],
     AfterValidator(_one_spelling),
 ]
-Cookies = dict[Annotated[str, AfterValidator(_cookie_name)], Annotated[str, AfterValidator(_cookie_value)]]
+Cookies = dict[
+    Annotated[str, AfterValidator(_cookie_name)], Annotated[str, AfterValidator(check_cookie_value)]
+]
 Listen = Annotated[str, AfterValidator(_listen)]
 AdminListen = Annotated[str, AfterValidator(_admin_listen)]
 HostName = Annotated[str, AfterValidator(_host_name)]
@@ -253,4 +260,4 @@ NotEmpty = Annotated[str, AfterValidator(_not_empty)]
 CaptureName = Annotated[str, AfterValidator(_capture_name)]
 Pointer = Annotated[str, AfterValidator(_pointer)]
 Method = Annotated[str, AfterValidator(_method)]
-StepUrl = Annotated[str, AfterValidator(_step_url)]
+StepUrl = Annotated[str, AfterValidator(check_step_url)]

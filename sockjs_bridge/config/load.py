@@ -6,17 +6,19 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from sockjs_bridge.config.addresses import clashes
-from sockjs_bridge.config.availability import missing_features, used_variables
+from sockjs_bridge.config.availability import missing_features
 from sockjs_bridge.config.environment import read_environment
 from sockjs_bridge.config.inheritance import inherit
 from sockjs_bridge.config.models import Config
 from sockjs_bridge.config.origins import Origins
 from sockjs_bridge.config.problems import Problem
+from sockjs_bridge.config.references import References
 from sockjs_bridge.config.rules import problems_between
 from sockjs_bridge.config.salvage import Salvage
 from sockjs_bridge.config.sources import Layer, read_toml
-from sockjs_bridge.config.tree import Loc, Tree, merge
+from sockjs_bridge.config.tree import Loc, merge
 from sockjs_bridge.errors import ConfigError
+from sockjs_bridge.secret_store import SecretStore
 
 _SMALLEST = """\
   [sessions.chat]
@@ -26,12 +28,21 @@ _SMALLEST = """\
 """
 
 
-def load(path: Path | None, environ: Mapping[str, str]) -> Config:
+def load(path: Path | None, environ: Mapping[str, str], secrets: SecretStore | None = None) -> Config:
     """Read the file, if there is one, and the environment over it.
 
-    Nothing else is read: `environ` stands for the process's environment. Raises ConfigError with
-    every problem found, each a line that begins with the file or the variable.
+    Nothing else is read but the files that references name: `environ` stands for the process's environment,
+    and `secrets` are read from it where none are given. Raises ConfigError with every problem found, each a
+    line that begins with the file or the variable, and none with a secret.
     """
+    secrets = secrets or SecretStore(environ)
+    try:
+        return _load(path, environ, secrets)
+    except ConfigError as error:
+        raise ConfigError([secrets.mask(line) for line in error.problems]) from None
+
+
+def _load(path: Path | None, environ: Mapping[str, str], secrets: SecretStore) -> Config:
     environment = read_environment(environ, Config)
     try:
         file = read_toml(path) if path else {}
@@ -39,22 +50,26 @@ def load(path: Path | None, environ: Mapping[str, str]) -> Config:
         raise ConfigError([*error.problems, *environment.problems]) from None
     written = merge(file, environment.tree)
     origins = Origins(str(path) if path else None, file, environment.variables, written)
+    references = References(secrets)
+    resolved = references.resolve(written)
     config: Config | None
     try:
-        config = Config(_build_sources=((Layer(Config, environment.tree), Layer(Config, file)), {}))
+        config = Config(_build_sources=((Layer(Config, resolved),), {}))
         problems = list(_broken_rules(config))
     except ValidationError as error:
-        salvage = Salvage(inherit(written), error)
+        salvage = Salvage(inherit(resolved), error)
         config, problems = salvage.config, salvage.problems
         if config:
             problems += filter(salvage.is_sure_of, _broken_rules(config))
     lines = list(environment.problems)
-    lines += map(origins.line, _without_moot(problems, _unavailable(config, written), origins))
+    lines += map(
+        origins.line, _without_moot(_unavailable(config), references.problems, problems, origins=origins)
+    )
     if not written.get("sessions") and not environment.problems:
         lines.append(_no_session(path))
     if lines or config is None:
         raise ConfigError(list(dict.fromkeys(lines)))
-    return config
+    return config.with_references(written, secrets)
 
 
 def _broken_rules(config: Config) -> Iterator[Problem]:
@@ -62,21 +77,23 @@ def _broken_rules(config: Config) -> Iterator[Problem]:
     yield from clashes(config)
 
 
-def _unavailable(config: Config | None, written: Tree) -> list[Problem]:
-    features = list(missing_features(config.model_dump())) if config else []
-    return [*features, *used_variables(written)]
+def _unavailable(config: Config | None) -> list[Problem]:
+    return list(missing_features(config.model_dump())) if config else []
 
 
-def _without_moot(problems: list[Problem], unavailable: list[Problem], origins: Origins) -> Iterator[Problem]:
-    # What is wrong inside a feature that is not there does not matter: the whole of it must go.
+def _without_moot(*groups: list[Problem], origins: Origins) -> Iterator[Problem]:
+    # What is wrong inside a feature that is not there does not matter: the whole of it must go. And what is
+    # wrong with a value that could not be read is not known yet.
     gone: set[Loc] = set()
-    for problem in (*unavailable, *problems):
-        locs = [origins.source(loc) for loc in problem.locs]
-        if any(loc[: len(above)] == above for above in gone for loc in locs):
-            continue
-        yield problem
-        if problem in unavailable:
-            gone.add(locs[0])
+    for group in groups:
+        found: set[Loc] = set()
+        for problem in group:
+            locs = [origins.source(loc) for loc in problem.locs]
+            if any(loc[: len(above)] == above for above in gone for loc in locs):
+                continue
+            yield problem
+            found.add(locs[0])
+        gone |= found
 
 
 def _no_session(path: Path | None) -> str:

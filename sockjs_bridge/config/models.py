@@ -3,9 +3,11 @@
 The strings below the keys are what users read about them, see table.py.
 """
 
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, Field, PrivateAttr, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from sockjs_bridge.config.fields import (
@@ -25,6 +27,7 @@ from sockjs_bridge.config.inheritance import inherit
 from sockjs_bridge.config.listeners import TcpListener, ZmqEndpoint
 from sockjs_bridge.config.steps import Keepalive, Relogin, Step
 from sockjs_bridge.config.table import Table
+from sockjs_bridge.config.tree import Tree
 from sockjs_bridge.config.units import (
     Count,
     Duration,
@@ -34,6 +37,9 @@ from sockjs_bridge.config.units import (
     Size,
     Switch,
 )
+from sockjs_bridge.protocol.templates import shown_url
+from sockjs_bridge.protocol.urls import BaseUrl
+from sockjs_bridge.secret_store import SecretStore
 
 Startup = Literal["retry", "fail"]
 LogLevel = Literal["debug", "info", "warning", "error"]
@@ -194,11 +200,42 @@ class SessionDefaults(Table):
     """ZeroMQ sockets for local programs"""
 
 
+@dataclass(frozen=True, slots=True)
+class WrittenSecrets:
+    """What of a session is read anew at each login, as it is written, and where secrets are read."""
+
+    url: str = field(repr=False)
+    headers: Mapping[str, str] = field(repr=False)
+    cookies: Mapping[str, str] = field(repr=False)
+    secrets: SecretStore
+
+
 class SessionConfig(SessionDefaults):
-    """One upstream session and its local listeners. `url` is as the user wrote it: it may hold secrets."""
+    """One upstream session and its local listeners. `url`, `headers` and `cookies` may hold secrets."""
 
     url: Annotated[Url, Field(repr=False, examples=["http://localhost:8081/echo"])]
     """the base URL of the endpoint; user and password in it become Basic authorization"""
+
+    _as_written: WrittenSecrets | None = PrivateAttr(default=None)
+
+    @property
+    def as_written(self) -> WrittenSecrets:
+        """The URL, the headers and the cookies with `${...}` in them, which a login reads anew."""
+        return self._as_written or WrittenSecrets(self.url, self.headers, self.cookies, SecretStore({}))
+
+    @property
+    def shown_url(self) -> str:
+        """The URL as logs and errors may show it: without user info, query, and anything secret."""
+        written = self.as_written.url
+        return shown_url(written) if "${" in written else BaseUrl.parse(self.url).shown
+
+    def with_references(self, written: Tree, secrets: SecretStore) -> "SessionConfig":
+        """The same, which knows what was written where it has values that were read."""
+        copy = self.model_copy()
+        copy._as_written = WrittenSecrets(  # noqa: SLF001  # a new object of this class
+            written["url"], written.get("headers", {}), written.get("cookies", {}), secrets
+        )
+        return copy
 
     @model_validator(mode="before")
     @classmethod
@@ -233,6 +270,30 @@ class Config(BaseSettings):
     """every key of a session but `url`; sessions inherit it table by table"""
     sessions: dict[SessionName, SessionConfig] = Field(default_factory=dict)
     """the sessions by their names, which are of `a-z`, `0-9`, `-` and single `_`"""
+
+    _secrets: SecretStore | None = PrivateAttr(default=None)
+
+    @property
+    def secrets(self) -> SecretStore:
+        """What must not be shown."""
+        return self._secrets or SecretStore({})
+
+    def with_references(self, written: Tree, secrets: SecretStore) -> "Config":
+        """The same, which knows what was written where it has values that were read.
+
+        `written` is the tree before secrets were read, without inheritance.
+        """
+        sessions = inherit(written)["sessions"]
+        copy = self.model_copy(
+            update={
+                "sessions": {
+                    name: each.with_references(sessions[name], secrets)
+                    for name, each in self.sessions.items()
+                }
+            }
+        )
+        copy._secrets = secrets  # noqa: SLF001  # a new object of this class
+        return copy
 
     @model_validator(mode="before")
     @classmethod

@@ -5,7 +5,6 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from pydantic import BaseModel
 
-from sockjs_bridge.config import availability
 from sockjs_bridge.config.listeners import TcpListener, ZmqEndpoint
 from sockjs_bridge.config.models import (
     AdminConfig,
@@ -14,7 +13,7 @@ from sockjs_bridge.config.models import (
     SessionConfig,
     SessionDefaults,
 )
-from sockjs_bridge.config.options import NOT_AVAILABLE, Option, all_options, options, plain
+from sockjs_bridge.config.options import Option, all_options, options, plain
 from sockjs_bridge.config.schema import json_schema
 from sockjs_bridge.config.steps import Keepalive, Relogin, Step
 from sockjs_bridge.config.tree import Loc
@@ -58,14 +57,12 @@ def example_toml() -> str:
 
 
 def _head() -> str:
-    absent = "" if availability.VARIABLES else f" ({NOT_AVAILABLE})"
     return (
         "Every option of sockjs-bridge, written by `make reference`. A line that begins with # and no space is an "
         "option with its default: take the # away to change it. In a block that begins with #[[ do so for all of "
         "them.\n"
         'Durations are seconds, or "500ms", "10s", "5m", "1h"; sizes are bytes, or "64KiB", "8MiB".\n'
-        "In any string ${env:NAME}, ${file:/path} and ${credential:NAME} are replaced; $${ is a literal ${"
-        f"{absent}."
+        "In any string ${env:NAME}, ${file:/path} and ${credential:NAME} are replaced; $${ is a literal ${."
     )
 
 

@@ -1,7 +1,7 @@
 """Rules between the values of one session, of the admin listener, and between sessions."""
 
+import contextlib
 import os.path
-import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -9,19 +9,17 @@ from sockjs_bridge.config.fields import is_raw_url
 from sockjs_bridge.config.listener_rules import listener_problems
 from sockjs_bridge.config.models import AdminConfig, Config, SessionConfig
 from sockjs_bridge.config.problems import Problem
+from sockjs_bridge.config.references import unknown_variable
 from sockjs_bridge.config.steps import Step
 from sockjs_bridge.config.tree import Loc, strings
 from sockjs_bridge.config.units import show_seconds
 from sockjs_bridge.endpoints.address import TcpAddress, parse_listen
-
-_REFERENCE = re.compile(r"\$\$\{|\$\{([^}]*)\}")
-_SECRET_KINDS = ("env:", "file:", "credential:")
+from sockjs_bridge.protocol.templates import JsonTemplate, TemplateError, references_in
 
 
 def problems_between(config: Config) -> Iterator[Problem]:
     """Every broken rule that takes more than one value to break, but for shared addresses."""
     yield from _admin(config.admin)
-    yield from _references(config.admin.model_dump(), ("admin",), set())
     for name, session in config.sessions.items():
         at: Loc = ("sessions", name)
         yield from _transports(session, at)
@@ -126,23 +124,26 @@ def _step_extras(step: Step, here: Loc) -> Iterator[Problem]:
 
 
 def _session_references(session: SessionConfig, at: Loc) -> Iterator[Problem]:
-    dump = session.model_dump(by_alias=True)
     captured: set[str] = set()
-    for index, step in enumerate(dump.pop("on_connect")):
-        yield from _references(step, (*at, "on_connect", index), captured)
-        captured |= set(step["capture"])
-    yield from _references(dump.pop("keepalive"), (*at, "keepalive"), captured)
-    yield from _references(dump, at, set())
+    for index, step in enumerate(session.on_connect):
+        here = (*at, "on_connect", index)
+        yield from _references(step.model_dump(by_alias=True), here, captured)
+        if step.http is not None:
+            try:
+                JsonTemplate(step.http.json_value)
+            except TemplateError as error:
+                # One that is not closed has been reported with its place.
+                if "closed" not in str(error):
+                    yield Problem((*here, "http", "json"), str(error))
+        captured |= set(step.capture)
+    pings = [each.model_dump() for each in session.keepalive]
+    yield from _references(pings, (*at, "keepalive"), captured)
 
 
 def _references(tree: Any, at: Loc, known: set[str]) -> Iterator[Problem]:
     for loc, text in strings(tree, at):
-        for name in (match[1] for match in _REFERENCE.finditer(text)):
-            if name is None or name in known or name.startswith(_SECRET_KINDS):
-                continue
-            captured = (
-                f"captured before: {', '.join(sorted(known))}" if known else "nothing is captured before"
-            )
-            yield Problem(
-                loc, f'unknown variable "${{{name}}}" ({captured}; a literal "${{" is written "$${{")'
-            )
+        # What is no template has been reported, when secrets were read.
+        with contextlib.suppress(TemplateError):
+            for reference in references_in(text):
+                if not reference.is_secret and reference.name not in known:
+                    yield unknown_variable(reference, loc, known)

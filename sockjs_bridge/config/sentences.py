@@ -8,6 +8,7 @@ from pydantic_core import ErrorDetails
 
 from sockjs_bridge.config.availability import works
 from sockjs_bridge.config.problems import Problem, closest
+from sockjs_bridge.config.references import Resolved
 from sockjs_bridge.config.shape import inside, keys
 from sockjs_bridge.config.tree import Loc, shown
 
@@ -45,7 +46,7 @@ def _unknown_value(details: ErrorDetails, loc: Loc, root: Any) -> str:
     allowed = [str(value) for value in get_args(_annotation(root, loc)) if works(loc, value)]
     value = details["input"]
     sentence = f"must be one of {', '.join(allowed)}"
-    if not isinstance(value, str):
+    if not isinstance(value, str) or isinstance(value, Resolved):
         return sentence
     return f'unknown value "{_echo(value)}", {sentence}{closest(value, allowed)}'
 

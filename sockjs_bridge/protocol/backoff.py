@@ -29,6 +29,11 @@ class Backoff:
         self._previous = self._initial + (highest - self._initial) * self._random()
         return self._previous
 
+    def jump(self) -> float:
+        """The longest delay, at once: to ask again soon would be of no use, or harmful."""
+        self._previous = self._maximum
+        return self._maximum
+
     def reset(self) -> None:
         """Start over: the session proved stable."""
         self._previous = self._initial

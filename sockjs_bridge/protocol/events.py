@@ -70,7 +70,33 @@ class InfoReceived:
     seconds: float
 
 
-LifecycleEvent = AttemptFailed | SessionOpened | SessionClosed | DelayElapsed | InfoReceived
+@dataclass(frozen=True, slots=True)
+class LoggedIn:
+    """The login steps that go before the connect have succeeded."""
+
+
+@dataclass(frozen=True, slots=True)
+class LoginFailed:
+    """A login step failed: before the connect, or on the open session, which has ended then.
+
+    `detail` begins with the step; `status` is an HTTP status, where one came.
+    """
+
+    detail: str
+    status: int | None = None
+    ended_session: bool = False
+
+
+LifecycleEvent = (
+    AttemptFailed | SessionOpened | SessionClosed | DelayElapsed | InfoReceived | LoggedIn | LoginFailed
+)
+
+
+@dataclass(frozen=True, slots=True)
+class LogIn:
+    """Take the login steps that go before the connect, then report LoggedIn or LoginFailed."""
+
+    origin: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,4 +145,4 @@ class Finish:
     """The only session there was to be has ended: make no further attempt."""
 
 
-LifecycleCommand = AskInfo | Connect | Wait | CarryOn | GiveUp | Finish
+LifecycleCommand = LogIn | AskInfo | Connect | Wait | CarryOn | GiveUp | Finish

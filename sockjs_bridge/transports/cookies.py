@@ -4,7 +4,7 @@ import json
 import os
 import stat
 import tempfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from http.cookies import BaseCookie, CookieError
 from pathlib import Path
@@ -32,28 +32,42 @@ _LOAD_ERRORS = (
 )
 
 
+def _forget(_values: Iterable[str]) -> None:
+    """Nobody wants to know."""
+
+
 class SessionCookies:
     """The one cookie jar of a configured session, and the file that keeps it over restarts.
 
     The configured cookies hold for the whole host of `url`, except those whose name the file has for
-    it. Making one needs a running loop and reads the file: a missing one is normal, a broken one is
+    it. `remember` is told the values of cookies: nothing may show them. Making one needs a running loop and reads the file: a missing one is normal, a broken one is
     reported and moved to `<file>.broken`.
     """
 
-    def __init__(self, url: URL, cookies: Mapping[str, str], file: Path | None, log: EventLog) -> None:
+    def __init__(
+        self,
+        url: URL,
+        cookies: Mapping[str, str],
+        file: Path | None,
+        log: EventLog,
+        remember: Callable[[Iterable[str]], None] = _forget,
+    ) -> None:
         # A server under test is often an IP address, and load balancers' values break when quoted.
         self._jar = _Jar(unsafe=True, quote_cookie=False)
         self._log = log
+        self._remember = remember
         # A link is followed once and stays: its target is where the user wants the content to be, and the
         # temporary file has to be on the same file system as that.
         self._file = Path(os.path.realpath(file)) if file else None
         self._saved: object = self._contents()
         if self._file:
             self._load(self._file)
+        self._configured = dict(cookies)
+        self._tell()
         held = self._jar.filter_cookies(url)
         for name, value in cookies.items():
             if name not in held:
-                self._jar.update_cookies_from_headers([f"{name}={value}; Path=/"], url)
+                self._put(url, name, value)
 
     @property
     def jar(self) -> CookieJar:
@@ -65,6 +79,28 @@ class SessionCookies:
         morsels = self._jar.filter_cookies(url).values()
         return "; ".join(f"{morsel.key}={morsel.coded_value}" for morsel in morsels)
 
+    def foreign_header(self, url: URL) -> str:
+        """The same for a server that is not the session's: without what the user configured for that one."""
+        morsels = self._jar.filter_cookies(url).values()
+        return "; ".join(
+            f"{morsel.key}={morsel.coded_value}"
+            for morsel in morsels
+            if self._configured.get(morsel.key) != morsel.coded_value
+        )
+
+    def configure(self, url: URL, cookies: Mapping[str, str]) -> None:
+        """Take the configured cookies as they are now: those that have changed go before what the jar has."""
+        for name, value in cookies.items():
+            if self._configured.get(name) != value:
+                self._put(url, name, value)
+        self._configured = dict(cookies)
+
+    def _tell(self) -> None:
+        self._remember(value for morsel in self._jar for value in (morsel.value, morsel.coded_value))
+
+    def _put(self, url: URL, name: str, value: str) -> None:
+        self._jar.update_cookies_from_headers([f"{name}={value}; Path=/"], url)
+
     def store(self, url: URL, set_cookie_headers: Iterable[str]) -> None:
         """Take the cookies of an answer, whatever its status was, and save."""
         self._jar.update_cookies_from_headers(list(set_cookie_headers), url)
@@ -72,6 +108,7 @@ class SessionCookies:
 
     def save(self) -> None:
         """Write the file, if the jar has changed since. A failure is logged, and tried again next time."""
+        self._tell()
         if self._file is None:
             return
         contents = self._contents()

@@ -138,15 +138,17 @@ class _Connector(aiohttp.BaseConnector):
 class HttpClient:
     """Makes requests for one attempt. Needs a running loop; use as an async context manager."""
 
-    def __init__(self, options: HttpOptions, cookies: SessionCookies) -> None:
+    def __init__(self, options: HttpOptions, cookies: SessionCookies, *, is_foreign: bool = False) -> None:
         self._options = options
         self._cookies = cookies
+        self._is_foreign = is_foreign
         self._connector = _Connector(options.route)
         # The page "Connecting to SockJS without the browser": so that nothing has to be unzipped.
         headers = {"Accept-Encoding": "identity", **options.headers}
         self._http = aiohttp.ClientSession(
             connector=self._connector,
-            cookie_jar=cookies.jar,
+            # A server that is not the session's gets the cookies that `ask` picks for it.
+            cookie_jar=aiohttp.DummyCookieJar() if is_foreign else cookies.jar,
             headers=headers,
             timeout=ClientTimeout(total=None, sock_connect=options.connect_timeout),
             middlewares=(_ask_once,),
@@ -186,20 +188,37 @@ class HttpClient:
 
     async def get(self, url: URL) -> tuple[int, bytes]:
         """Get a small document: its status and body. Raises ConnectError and TimeoutError."""
+        return await self.ask("GET", url)
+
+    async def ask(
+        self,
+        method: str,
+        url: URL,
+        *,
+        headers: Mapping[str, str] | None = None,
+        body: bytes | None = None,
+        limit_bytes: int = _LARGEST_ANSWER_BYTES,
+    ) -> tuple[int, bytes]:
+        """Ask for a small document: its status and body. Raises ConnectError and TimeoutError."""
         timeout = ClientTimeout(total=self._options.connect_timeout)
         with _ErrorsOf(url, self._options.route, self._connector):
-            async with self._http.get(url, allow_redirects=False, timeout=timeout) as response:
+            async with self._http.request(
+                method, url, headers=headers, data=body, allow_redirects=False, timeout=timeout
+            ) as response:
                 self._keep_cookies(response)
-                body = b""
+                answer = b""
                 async for piece in response.content.iter_any():
-                    body += piece
-                    if len(body) > _LARGEST_ANSWER_BYTES:
-                        raise ConnectError(Obstacle.LOST, "the answer is too large")
-                return response.status, body
+                    answer += piece
+                    if len(answer) > limit_bytes:
+                        raise ConnectError(Obstacle.LOST, f"the answer has more than {limit_bytes >> 10} KiB")
+                return response.status, answer
 
     def _keep_cookies(self, response: ClientResponse) -> None:
-        # aiohttp has put them into the jar already, whatever the status is.
-        if "Set-Cookie" in response.headers:
+        if "Set-Cookie" not in response.headers:
+            return
+        if self._is_foreign:
+            self._cookies.store(response.url, response.headers.getall("Set-Cookie"))
+        else:  # aiohttp has put them into the jar already, whatever the status is
             self._cookies.save()
 
     async def __aenter__(self) -> Self:

@@ -15,6 +15,9 @@ from sockjs_bridge.protocol.events import (
     GiveUp,
     InfoReceived,
     LifecycleCommand,
+    LoggedIn,
+    LogIn,
+    LoginFailed,
     SessionClosed,
     SessionOpened,
     Wait,
@@ -56,6 +59,7 @@ class LifecycleMachine(RuleBasedStateMachine):
         origin=st.sampled_from([None, None, "https://example.org"]),
         luck=LUCK,
         asks_info=st.booleans(),
+        logs_in=st.booleans(),
         answer=ANSWERS,
     )
     def start(
@@ -68,9 +72,12 @@ class LifecycleMachine(RuleBasedStateMachine):
         origin: str | None,
         luck: float,
         asks_info: bool,
+        logs_in: bool,
         answer: Info | None,
     ) -> None:
         self.asks_info = asks_info
+        self.logs_in = logs_in
+        self.answer = answer
         self.now = 1000.0
         self.luck = luck
         self.policy = ReconnectPolicy(initial, initial + spread, stable_after, max_attempts)
@@ -88,6 +95,7 @@ class LifecycleMachine(RuleBasedStateMachine):
             transports,
             self.policy,
             asks_info=asks_info,
+            logs_in=logs_in,
             origin=origin,
             same_origin=SAME_ORIGIN,
             random=lambda: self.luck,
@@ -115,9 +123,40 @@ class LifecycleMachine(RuleBasedStateMachine):
         if self.left_in_round and failure.obstacle is not Obstacle.UNREACHABLE:
             self._expect_next_attempt(command)
             return
+        self._expect_end_of_round(command)
+
+    @precondition(lambda self: isinstance(self.doing, LogIn))
+    @rule()
+    def login_succeeds(self) -> None:
+        self._expect_attempts(self.lifecycle.receive(LoggedIn(), self.now))
+
+    @precondition(
+        lambda self: (
+            isinstance(self.doing, LogIn)
+            or (self.logs_in and isinstance(self.doing, Connect) and self.opened_at is None)
+        )
+    )
+    @rule(status=st.sampled_from([None, 401, 403, 500]), luck=LUCK)
+    def login_fails(self, status: int | None, luck: float) -> None:
+        self.luck = luck
+        event = LoginFailed("failed", status, ended_session=isinstance(self.doing, Connect))
+        self._expect_end_of_round(self.lifecycle.receive(event, self.now), was_refused=status in {401, 403})
+
+    @precondition(lambda self: isinstance(self.doing, Connect) and self.opened_at is None)
+    @rule(end=ENDS, luck=LUCK)
+    def session_ends_before_it_is_ready(self, end: SessionClosed, luck: float) -> None:
+        self.luck = luck
+        self._expect_end_of_round(self.lifecycle.receive(end, self.now))
+
+    def _expect_end_of_round(self, command: LifecycleCommand, *, was_refused: bool = False) -> None:
+        self.retrying = False
         self.failed_rounds += 1
         if self.failed_rounds == self.policy.max_attempts:
             assert command == GiveUp(self.failed_rounds)
+            self.doing = command
+        elif was_refused:
+            assert command == Wait(self.policy.maximum)
+            self.last_delay = self.policy.maximum
             self.doing = command
         else:
             self._expect_delay(command)
@@ -171,6 +210,15 @@ class LifecycleMachine(RuleBasedStateMachine):
 
     def _expect_round(self, command: LifecycleCommand, answer: Info | None) -> None:
         self.left_in_round = self._full_round()
+        self.answer = answer
+        if self.logs_in:
+            assert command == LogIn(self.origin)
+            self.doing = command
+        else:
+            self._expect_attempts(command)
+
+    def _expect_attempts(self, command: LifecycleCommand) -> None:
+        answer = self.answer
         if self.asks_info:
             assert command == AskInfo(self.origin)
             command = self.lifecycle.receive(InfoReceived(answer, 0.1), self.now)

@@ -44,4 +44,3 @@ def problems(read: Loader, tmp_path: Path) -> Finder:
 def everything_available(monkeypatch: pytest.MonkeyPatch) -> None:
     """Take the limits of this version away, to test the rules of the whole contract."""
     monkeypatch.setattr(availability, "LIMITS", {})
-    monkeypatch.setattr(availability, "VARIABLES", True)

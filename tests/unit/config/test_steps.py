@@ -100,14 +100,29 @@ CASES = {
         ['{ http = { url = "/${user}" }, capture = { user = "" } }'],
         [f'[0].http.url: unknown variable "${{user}}" (nothing is captured before; {LITERAL})'],
     ),
-    "secrets and literals": (['{ send = "${env:A} ${file:/a} ${credential:a} $${x} $x" }'], []),
+    "secrets and literals": (['{ send = "${env:A} $${x} $x" }'], []),
+    "secrets that are not there": (
+        ['{ send = "${env:B} ${file:/nowhere} ${credential:a}" }'],
+        [
+            "[0].send: ${env:B} is not set in the environment",
+            "[0].send: ${file:/nowhere} cannot be read: no such file or directory",
+            "[0].send: ${credential:a} cannot be found: CREDENTIALS_DIRECTORY is not set (systemd sets it for LoadCredential=)",
+        ],
+    ),
+    "not closed": (['{ send = "${env:A" }'], [f'[0].send: a "${{" is not closed ({LITERAL})']),
+    "names nothing": (['{ send = "${env:}" }'], [f'[0].send: "${{env:}}" must name something ({LITERAL})']),
+    "no JSON": (
+        ['{ http = { url = "/", json = { at = 2026-01-01 } } }'],
+        ["[0].http.json: cannot be written as JSON: no dates, times, inf or nan there"],
+    ),
+    "url that a variable begins": (['{ http = { url = "${env:A}/login" } }'], []),
 }
 
 
 @pytest.mark.parametrize("name", CASES)
 def test_rule(problems: Finder, name: str) -> None:
     steps, lines = CASES[name]
-    found = problems(f'[sessions.chat]\nurl = "http://h"\non_connect = [{", ".join(steps)}]')
+    found = problems(f'[sessions.chat]\nurl = "http://h"\non_connect = [{", ".join(steps)}]', A="a")
 
     assert found == ["bridge.toml: sessions.chat.on_connect" + line for line in lines]
 
@@ -125,7 +140,7 @@ def test_captured_values_work_in_keepalive_and_nowhere_else(problems: Finder) ->
         """
     )
 
-    assert [line.split(": ")[1] for line in lines] == ["admin.token", "sessions.chat.headers.A"]
+    assert [line.split(": ")[1] for line in lines] == ["sessions.chat.headers.A", "admin.token"]
 
 
 def test_the_attributes_of_a_step(read: Loader) -> None:

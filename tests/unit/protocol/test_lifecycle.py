@@ -20,6 +20,9 @@ from sockjs_bridge.protocol.events import (
     InfoReceived,
     LifecycleCommand,
     LifecycleEvent,
+    LoggedIn,
+    LogIn,
+    LoginFailed,
     SessionClosed,
     SessionOpened,
     Wait,
@@ -61,6 +64,7 @@ def made(
     *,
     random: Callable[[], float] = lambda: 0.5,
     asks_info: bool = False,
+    logs_in: bool = False,
     origin: str | None = None,
     initial: float = 1.0,
     maximum: float = 30.0,
@@ -74,6 +78,7 @@ def made(
         transports,
         ReconnectPolicy(initial, maximum, stable_after, max_attempts),
         asks_info=asks_info,
+        logs_in=logs_in,
         reopens=reopens,
         origin=origin,
         same_origin=SAME_ORIGIN,
@@ -541,4 +546,143 @@ def test_a_server_that_cannot_be_reached_for_the_question_ends_the_round() -> No
         (REFUSED, 0.1, Wait(1.375)),
         (ELAPSED, 1.5, AskInfo(None)),
         (REFUSED, 1.6, GiveUp(2)),
+    )
+
+
+# --- login ------------------------------------------------------------------------------------------------
+
+LOGGED_IN = LoggedIn()
+LOG_IN = LogIn(None)
+UNAUTHORIZED = LoginFailed("on_connect[0]", 401)
+LOGIN_BROKEN = LoginFailed("on_connect[0]", 500)
+EXPECTED_IN_VAIN = LoginFailed("on_connect[2]", ended_session=True)
+
+
+def test_a_round_begins_with_the_login_once_for_all_its_transports() -> None:
+    play(
+        made(logs_in=True, asks_info=True),
+        (START, 0.0, LOG_IN),
+        (LOGGED_IN, 0.1, AskInfo(None)),
+        (InfoReceived(None, 0.0), 0.2, to("websocket", 1)),
+        (NOT_FOUND, 0.3, to("xhr-streaming", 2)),
+        (OPENED, 0.4, CARRY_ON),
+        (CLOSED, 40.0, Wait(1.375)),
+        (ELAPSED, 42.0, LOG_IN),
+        (LOGGED_IN, 42.1, AskInfo(None)),
+    )
+
+
+def test_a_login_that_fails_is_a_failed_round() -> None:
+    play(
+        made(logs_in=True, max_attempts=3),
+        (START, 0.0, LOG_IN),
+        (LOGIN_BROKEN, 0.1, Wait(1.375)),
+        (ELAPSED, 2.0, LOG_IN),
+        (LOGIN_BROKEN, 20.0, Wait(2.5625)),
+        (ELAPSED, 23.0, LOG_IN),
+        (LOGIN_BROKEN, 24.0, GiveUp(3)),
+    )
+
+
+@pytest.mark.parametrize("status", [401, 403])
+def test_a_refused_login_waits_for_the_longest_delay_at_once(status: int) -> None:
+    play(
+        made(logs_in=True, maximum=20.0),
+        (START, 0.0, LOG_IN),
+        (LoginFailed("on_connect[0]", status), 0.1, Wait(20.0)),
+        (ELAPSED, 20.1, LOG_IN),
+        (LOGIN_BROKEN, 20.2, Wait(10.5)),
+        (ELAPSED, 31.0, LOG_IN),
+        (LOGGED_IN, 31.1, to("websocket", 1)),
+        (OPENED, 31.2, CARRY_ON),
+        (CLOSED, 70.0, Wait(1.375)),
+    )
+
+
+def test_steps_on_the_open_session_that_fail_end_the_round_whatever_transport_it_was() -> None:
+    play(
+        made(logs_in=True, max_attempts=3),
+        (START, 0.0, LOG_IN),
+        (LOGGED_IN, 0.1, to("websocket", 1)),
+        (EXPECTED_IN_VAIN, 10.1, Wait(2.0)),
+        (ELAPSED, 12.2, LOG_IN),
+        (LOGGED_IN, 12.3, to("websocket", 2)),
+        (CLOSED, 12.4, Wait(3.5)),
+        (ELAPSED, 16.0, LOG_IN),
+        (LOGGED_IN, 16.1, to("websocket", 3)),
+        (BROKEN, 16.2, GiveUp(3)),
+    )
+
+
+def test_what_opens_but_does_not_let_us_in_is_not_tried_first() -> None:
+    play(
+        made(logs_in=True),
+        (START, 0.0, LOG_IN),
+        (LOGGED_IN, 0.0, to("websocket", 1)),
+        (NOT_FOUND, 0.1, to("xhr-streaming", 2)),
+        (EXPECTED_IN_VAIN, 10.1, Wait(2.0)),
+        (ELAPSED, 12.2, LOG_IN),
+        (LOGGED_IN, 12.3, to("websocket", 3)),
+    )
+
+
+def test_an_origin_that_opened_is_tried_again_where_the_login_failed_behind_it() -> None:
+    play(
+        made(["websocket"], logs_in=True),
+        (START, 0.0, LOG_IN),
+        (LOGGED_IN, 0.0, to("websocket", 1)),
+        (FORBIDDEN, 0.1, to("websocket", 2, SAME_ORIGIN)),
+        (EXPECTED_IN_VAIN, 10.1, Wait(2.0)),
+        (ELAPSED, 12.2, LOG_IN),
+        (LOGGED_IN, 12.3, to("websocket", 3)),
+        (FORBIDDEN, 12.4, to("websocket", 4, SAME_ORIGIN)),
+        (OPENED, 12.5, CARRY_ON),
+        (CLOSED, 50.0, Wait(1.375)),
+        (ELAPSED, 52.0, LogIn(SAME_ORIGIN)),
+    )
+
+
+def test_another_login_on_a_session_that_was_ready_is_no_failed_round() -> None:
+    play(
+        made(["websocket"], logs_in=True, max_attempts=1),
+        (START, 0.0, LOG_IN),
+        (LOGGED_IN, 0.0, to("websocket", 1)),
+        (OPENED, 0.1, CARRY_ON),
+        (EXPECTED_IN_VAIN, 40.0, Wait(1.375)),
+        (ELAPSED, 42.0, LOG_IN),
+        (LOGGED_IN, 42.1, to("websocket", 2)),
+        (OPENED, 42.2, CARRY_ON),
+        (LoginFailed("on_connect[0]", 401, ended_session=True), 50.0, Wait(30.0)),
+    )
+
+
+def test_times_count_from_when_messages_may_flow() -> None:
+    """Opening took 40 s, being ready 20: less than `stable_after`, so the delays go on."""
+    play(
+        made(["websocket"], logs_in=True, stable_after=30.0),
+        (START, 0.0, LOG_IN),
+        (LOGIN_BROKEN, 11.0, Wait(2.0)),
+        (ELAPSED, 13.0, LOG_IN),
+        (LOGGED_IN, 13.0, to("websocket", 1)),
+        (OPENED, 53.0, CARRY_ON),
+        (CLOSED, 73.0, Wait(1.375)),
+        (ELAPSED, 75.0, LOG_IN),
+        (LOGIN_BROKEN, 90.0, Wait(2.5625)),
+    )
+
+
+def test_a_session_that_opens_once_is_over_when_it_was_open_and_tries_again_while_it_was_not() -> None:
+    play(
+        made(["websocket"], logs_in=True, reopens=False),
+        (START, 0.0, LOG_IN),
+        (LOGIN_BROKEN, 0.1, Wait(1.375)),
+        (ELAPSED, 2.0, LOG_IN),
+        (LOGGED_IN, 2.1, to("websocket", 1)),
+        (EXPECTED_IN_VAIN, 12.1, Finish()),
+    )
+    play(
+        made(["websocket"], logs_in=True, reopens=False),
+        (START, 0.0, LOG_IN),
+        (LOGGED_IN, 0.1, to("websocket", 1)),
+        (BROKEN, 0.2, Finish()),
     )
