@@ -6,7 +6,6 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from sockjs_bridge.config.addresses import clashes
-from sockjs_bridge.config.availability import missing_features
 from sockjs_bridge.config.environment import read_environment
 from sockjs_bridge.config.inheritance import inherit
 from sockjs_bridge.config.models import Config
@@ -16,7 +15,7 @@ from sockjs_bridge.config.references import References
 from sockjs_bridge.config.rules import problems_between
 from sockjs_bridge.config.salvage import Salvage
 from sockjs_bridge.config.sources import Layer, read_toml
-from sockjs_bridge.config.tree import Loc, merge
+from sockjs_bridge.config.tree import merge
 from sockjs_bridge.errors import ConfigError
 from sockjs_bridge.secret_store import SecretStore
 
@@ -62,9 +61,7 @@ def _load(path: Path | None, environ: Mapping[str, str], secrets: SecretStore) -
         if config:
             problems += filter(salvage.is_sure_of, _broken_rules(config))
     lines = list(environment.problems)
-    lines += map(
-        origins.line, _without_moot(_unavailable(config), references.problems, problems, origins=origins)
-    )
+    lines += map(origins.line, _without_moot(references.problems, problems, origins=origins))
     if not written.get("sessions") and not environment.problems:
         lines.append(_no_session(path))
     if lines or config is None:
@@ -77,23 +74,14 @@ def _broken_rules(config: Config) -> Iterator[Problem]:
     yield from clashes(config)
 
 
-def _unavailable(config: Config | None) -> list[Problem]:
-    return list(missing_features(config.model_dump())) if config else []
-
-
-def _without_moot(*groups: list[Problem], origins: Origins) -> Iterator[Problem]:
-    # What is wrong inside a feature that is not there does not matter: the whole of it must go. And what is
-    # wrong with a value that could not be read is not known yet.
-    gone: set[Loc] = set()
-    for group in groups:
-        found: set[Loc] = set()
-        for problem in group:
-            locs = [origins.source(loc) for loc in problem.locs]
-            if any(loc[: len(above)] == above for above in gone for loc in locs):
-                continue
+def _without_moot(unread: list[Problem], problems: list[Problem], *, origins: Origins) -> Iterator[Problem]:
+    """All problems, but what is wrong with a value that could not be read is not known yet."""
+    yield from unread
+    gone = {origins.source(problem.locs[0]) for problem in unread}
+    for problem in problems:
+        locs = [origins.source(loc) for loc in problem.locs]
+        if not any(loc[: len(above)] == above for above in gone for loc in locs):
             yield problem
-            found.add(locs[0])
-        gone |= found
 
 
 def _no_session(path: Path | None) -> str:

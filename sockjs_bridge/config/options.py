@@ -1,4 +1,4 @@
-"""The options as users see them: key, default, meaning, and whether this version has them. Read off the models."""
+"""The options as users see them: key, default, meaning. Read off the models."""
 
 import json
 import re
@@ -10,17 +10,11 @@ from pydantic import BaseModel, BeforeValidator
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
-from sockjs_bridge.config.availability import works
 from sockjs_bridge.config.shape import is_array
 from sockjs_bridge.config.texts import texts_of
 from sockjs_bridge.config.tree import Loc
 from sockjs_bridge.config.units import parse_count, parse_duration, parse_size
 
-NOT_AVAILABLE = "not available in this version"
-
-# No limit of a version allows this value, so it tells whether there is one.
-_NO_VALUE = "nothing like this"
-_QUOTED = re.compile(r'`"([^"`]+)"`')
 _UNITS = {parse_duration: "duration", parse_size: "size", parse_count: "count"}
 _SIZES = (("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10))
 _BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
@@ -90,25 +84,6 @@ class Option:
             inner = ((option.key, option.example) for option in self.inner())
             return "{ " + ", ".join(f"{key} = {value}" for key, value in inner if value) + " }"
         return self.default
-
-    @property
-    def missing(self) -> str:
-        """What of this option is not available in this version. Empty: nothing."""
-        arrays = (self.loc[:depth] for depth, key in enumerate(self.loc) if key == 0)
-        if not all(works(above, _NO_VALUE) for above in arrays):
-            return NOT_AVAILABLE
-        if not self.choices and not works(self.loc, _NO_VALUE):
-            return NOT_AVAILABLE
-        values = self.choices or tuple(_QUOTED.findall(self.text))
-        # In the text a form of a value stands in quotes, a word to choose from does not.
-        mark = "`{}`" if self.choices else '`"{}"`'
-        absent = [mark.format(value) for value in values if not works(self.loc, value)]
-        return f"{', '.join(absent)}: {NOT_AVAILABLE}" if absent else ""
-
-    @property
-    def said(self) -> str:
-        """What it means, with what of it is missing."""
-        return " ".join(part for part in (self.text, self.missing and f"({self.missing})") if part)
 
     @property
     def _default(self) -> Any:

@@ -69,13 +69,13 @@ def _head() -> str:
 def _example_session() -> Iterator[list[str]]:
     url, *_ = options(SessionConfig, _SESSION)
     head = "A session. Its name is of a-z, 0-9, - and single _; every key of [defaults] can stand here too, and goes before."
-    yield [*_comment(head), "[sessions.chat]", *_comment(_said(url)), f"{url.key} = {url.example}"]
+    yield [*_comment(head), "[sessions.chat]", *_comment(plain(url.text)), f"{url.key} = {url.example}"]
     listen, *others = options(TcpListener, (*_SESSION, "tcp", 0))
     head = "A stream socket for local programs; any number of them."
     yield [
         *_comment(head),
         "[[sessions.chat.tcp]]",
-        *_comment(_said(listen)),
+        *_comment(plain(listen.text)),
         f"{listen.key} = {listen.example}",
     ]
     yield from _explained(others)
@@ -93,25 +93,20 @@ def _explained(found: Iterable[Option]) -> Iterator[list[str]]:
 
 def _block(name: str, head: str, only: Sequence[str] = ()) -> list[str]:
     whole = next(option for option in options(SessionDefaults, _SESSION) if option.key == name)
-    lines = [*_comment(f"{head} ({whole.missing})" if whole.missing else head), f"#[[sessions.chat.{name}]]"]
+    lines = [*_comment(head), f"#[[sessions.chat.{name}]]"]
     for option in whole.inner():
         if not only or option.key in only:
-            # What the head has said of the whole is not said again of each part.
-            lines += _lines(option, bare=bool(whole.missing))
+            lines += _lines(option)
     return lines
 
 
-def _lines(option: Option, *, bare: bool = False) -> list[str]:
-    lines = [*_comment(_said(option, bare=bare))]
+def _lines(option: Option) -> list[str]:
+    lines = [*_comment(plain(option.text))]
     if option.table is not None:
         # The keys of a table that is written in one line.
         for inner in all_options(option.table, option.loc):
-            lines += _comment(f"{inner.key}: {_said(inner, bare=bare)}", "#   ")
+            lines += _comment(f"{inner.key}: {plain(inner.text)}", "#   ")
     return [*lines, f"#{option.key} = {option.example}"]
-
-
-def _said(option: Option, *, bare: bool = False) -> str:
-    return plain(option.text if bare else option.said)
 
 
 def _comment(text: str, mark: str = "# ") -> Iterator[str]:
@@ -162,7 +157,7 @@ def _rows(table: type[BaseModel], at: Loc, prefix: str = "") -> Iterator[str]:
         if option.table is not None and option.key not in _TOLD_AS_A_WHOLE:
             continue
         # A bar would end the cell.
-        said = option.said.replace("|", "\\|")
+        said = option.text.replace("|", "\\|")
         key = prefix + ".".join(str(part) for part in option.loc[len(at) :])
         default = " required" if option.required else f" `{option.default}`" if option.default else ""
         yield f"| `{key}` |{default} | {said} |"

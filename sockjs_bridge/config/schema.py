@@ -74,8 +74,8 @@ def _property(generated: dict[str, Any], option: Option) -> dict[str, Any]:
         clean.pop("minimum", None)
         least = "exclusiveMinimum" if _MORE_THAN_ZERO in option.field.metadata else "minimum"
         clean |= {**_UNITS[option.unit], least: 0}
-    if option.said:
-        clean["description"] = plain(option.said)
+    if option.text:
+        clean["description"] = plain(option.text)
     if option.table is None and generated.get("default") is not None:
         clean["default"] = _as_written(generated["default"], option)
     return clean

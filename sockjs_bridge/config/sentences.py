@@ -6,7 +6,6 @@ from typing import Any, get_args
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from sockjs_bridge.config.availability import works
 from sockjs_bridge.config.problems import Problem, closest
 from sockjs_bridge.config.references import Resolved
 from sockjs_bridge.config.shape import inside, keys
@@ -43,7 +42,7 @@ def _unknown_key(_details: ErrorDetails, loc: Loc, root: Any) -> str:
 
 
 def _unknown_value(details: ErrorDetails, loc: Loc, root: Any) -> str:
-    allowed = [str(value) for value in get_args(_annotation(root, loc)) if works(loc, value)]
+    allowed = [str(value) for value in get_args(_annotation(root, loc))]
     value = details["input"]
     sentence = f"must be one of {', '.join(allowed)}"
     if not isinstance(value, str) or isinstance(value, Resolved):

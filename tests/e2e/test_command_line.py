@@ -216,18 +216,6 @@ def test_all_ports_that_are_taken_are_told_at_once(tmp_path: Path) -> None:
     ]
 
 
-@pytest.mark.parametrize(
-    ("line", "key"),
-    [
-        ('[defaults]\nrelogin_on = [{ match = "x" }]', "defaults.relogin_on"),
-    ],
-)
-def test_a_feature_that_is_not_there_is_refused_by_name(line: str, key: str, tmp_path: Path) -> None:
-    done = run_command("--config", write(tmp_path, f"{smallest(NOBODY)}{line}\n"), folder=tmp_path)
-    assert (done.returncode, done.stdout) == (78, "")
-    assert done.stderr.startswith(f"bridge.toml: {key}: not available in this version")
-
-
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.name)
 def test_each_configuration_that_the_project_ships_is_good(example: Path, tmp_path: Path) -> None:
     done = run_command("check", "--config", example, folder=tmp_path)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from sockjs_bridge.config import Config, availability, load
+from sockjs_bridge.config import Config, load
 from sockjs_bridge.errors import ConfigError
 
 Loader = Callable[..., Config]
@@ -38,9 +38,3 @@ def problems(read: Loader, tmp_path: Path) -> Finder:
         return []
 
     return find
-
-
-@pytest.fixture
-def everything_available(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Take the limits of this version away, to test the rules of the whole contract."""
-    monkeypatch.setattr(availability, "LIMITS", {})

@@ -2,8 +2,6 @@ import pytest
 
 from tests.unit.config.conftest import Finder
 
-pytestmark = pytest.mark.usefixtures("everything_available")
-
 
 def config(*listeners: str) -> str:
     """One session for each listener, in the order of the alphabet."""

@@ -248,3 +248,63 @@ def test_a_long_value_is_not_repeated_whole(problems: Finder) -> None:
     (line,) = problems(SESSION + f'[log]\nlevel = "{"x" * 500}"')
 
     assert len(line) < 200
+
+
+def test_all_that_there_is_can_be_set(problems: Finder) -> None:
+    text = """
+        [bridge]
+        startup = "fail"
+        drain_timeout = "5s"
+        [log]
+        level = "debug"
+        format = "json"
+        [sessions.chat]
+        url = "http://h"
+        transports = ["websocket-raw", "websocket"]
+        headers = { A = "b" }
+        origin = "same"
+        cookies = { a = "b" }
+        cookie_file = "jar"
+        server_id = "123"
+        proxy = "socks5://user:hunter2@p:1080"
+        tls = { ca = "ca.pem", cert = "cert.pem", key = "key.pem", server_name = "h", verify = false }
+        connect_timeout = 1
+        open_timeout = 1
+        silence_timeout = 1
+        ping_interval = 1
+        max_frame_size = 100000
+        batch_bytes = 0
+        reconnect = { initial = 2, max = 3, stable_after = 4, max_attempts = 5 }
+        queue = { max_messages = 1, max_bytes = "1MiB", overflow = "pause" }
+        on_connect = [{ http = { url = "/", body = "${env:A}" }, capture = { b = "" } }, { send = "${b}" }, { expect = "c" }]
+        relogin_on = [{ match = "d" }]
+        keepalive = [{ send = "${b}", every = 1 }]
+        [[sessions.chat.tcp]]
+        listen = "[::]:9000"
+        framing = "length32"
+        direction = "to-server"
+        max_clients = 1
+        max_message_size = 1
+        slow_client = "drop-oldest"
+        client_buffer = 1
+        stall_timeout = 8
+        replay = 100
+        on_eof = "close"
+        eof_linger = 1
+        reject_http = false
+        allow_remote = true
+        [[sessions.chat.tcp]]
+        listen = "0.0.0.0:9001"
+        allow = ["192.0.2.0/24"]
+        tls = { cert = "cert.pem", key = "key.pem", client_ca = "ca.pem" }
+        [[sessions.chat.tcp]]
+        listen = "unix:/run/chat.sock"
+        framing = "envelope"
+        slow_client = "disconnect"
+        socket_mode = "0660"
+        [sessions.each]
+        url = "http://h"
+        tcp = [{ listen = "9002", mode = "dedicated" }]
+        """
+
+    assert problems(text, A="a") == []

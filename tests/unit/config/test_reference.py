@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
-from sockjs_bridge.config import Config, availability, load, reference
-from sockjs_bridge.config.options import NOT_AVAILABLE, Option, options, toml
+from sockjs_bridge.config import Config, load, reference
+from sockjs_bridge.config.options import Option, options, toml
 from sockjs_bridge.config.units import parse_duration, parse_size
 from tests.unit.config.conftest import Finder, Loader
 from tests.unit.config.reference_files import CONFIG, EXAMPLE, README, section
@@ -107,7 +107,6 @@ def with_block(number: int) -> str:
     return text
 
 
-@pytest.mark.usefixtures("everything_available")
 @pytest.mark.parametrize("number", range(len(blocks())))
 def test_a_block_without_its_marks_is_valid(problems: Finder, number: int) -> None:
     text = with_block(number)
@@ -116,13 +115,6 @@ def test_a_block_without_its_marks_is_valid(problems: Finder, number: int) -> No
     assert problems(text) == []
 
 
-def test_a_block_of_what_there_is_needs_nothing_else(problems: Finder) -> None:
-    for number, block in enumerate(blocks()):
-        found = problems(with_block(number))
-        assert bool(found) == (NOT_AVAILABLE in " ".join(block.replace("\n# ", " ").split()))
-
-
-@pytest.mark.usefixtures("everything_available")
 def test_all_of_it_at_once_is_valid_and_complete(read: Loader) -> None:
     opened = without_marks(TEXT)
     read(opened)
@@ -154,7 +146,6 @@ def in_file(option: Option, shown: set[tuple[str, ...]]) -> bool:
     return path in shown or (path[:2] == ("sessions", "chat") and ("defaults", *path[2:]) in shown)
 
 
-@pytest.mark.usefixtures("everything_available")
 def test_the_defaults_in_blocks_are_those_of_the_models() -> None:
     opened = without_marks(TEXT)
     session = tomllib.loads(opened)["sessions"]["chat"]
@@ -172,43 +163,6 @@ def test_the_defaults_in_blocks_are_those_of_the_models() -> None:
 
 def toml_value(text: str) -> Any:
     return tomllib.loads(f"x = {text}")["x"]
-
-
-# --- availability ----------------------------------------------------------------------------------------------
-
-
-def test_what_is_not_there_is_marked() -> None:
-    marked = {option.loc for option in LEAVES if option.missing}
-
-    assert bool(marked) == bool(availability.LIMITS)
-
-
-@pytest.mark.usefixtures("everything_available")
-def test_when_all_is_there_nothing_is_marked() -> None:
-    for text in (reference.example_toml(), reference.option_tables(), str(reference.json_schema())):
-        assert NOT_AVAILABLE not in " ".join(text.replace("\n#", " ").split())
-
-
-def test_marks_of_single_values(monkeypatch: pytest.MonkeyPatch) -> None:
-    limits = {
-        "session.tcp.*.listen": lambda listen: not listen.startswith("systemd:"),
-        "session.queue.overflow": ("pause", "reject"),
-        "session.proxy": ("",),
-        "session.keepalive": ((),),
-    }
-    monkeypatch.setattr(availability, "LIMITS", limits)
-    missing = {
-        option.loc[2:]: option.missing for option in OPTIONS if option.missing and option.loc[0] == "sessions"
-    }
-
-    assert missing == {
-        ("tcp", 0, "listen"): f'`"systemd:NAME"`: {NOT_AVAILABLE}',
-        ("queue", "overflow"): f"`drop-oldest`: {NOT_AVAILABLE}",
-        ("proxy",): NOT_AVAILABLE,
-        ("keepalive",): NOT_AVAILABLE,
-        ("keepalive", 0, "send"): NOT_AVAILABLE,
-        ("keepalive", 0, "every"): NOT_AVAILABLE,
-    }
 
 
 # --- texts -----------------------------------------------------------------------------------------------------

@@ -1,12 +1,10 @@
-"""Rules between values, those of features to come included. One named case for each."""
+"""Rules between values. One named case for each."""
 
 from pathlib import Path
 
 import pytest
 
 from tests.unit.config.conftest import Finder
-
-pytestmark = pytest.mark.usefixtures("everything_available")
 
 SESSION = '[sessions.chat]\nurl = "http://h"\n'
 KEY = "a" * 40

@@ -4,8 +4,6 @@ import pytest
 
 from tests.unit.config.conftest import Finder, Loader
 
-pytestmark = pytest.mark.usefixtures("everything_available")
-
 LOGIN = '{ http = { url = "/login" }, capture = { user = "/name" } }'
 LITERAL = 'a literal "${" is written "$${"'
 
