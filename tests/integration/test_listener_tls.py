@@ -1,4 +1,4 @@
-"""Listeners that speak TLS, with the clients that there are: Python's, openssl's, and hostile ones."""
+"""Listeners that speak TLS, with the clients that there are: Python's and openssl's."""
 
 import asyncio
 import json
@@ -13,12 +13,11 @@ from pathlib import Path
 import pytest
 
 from sockjs_bridge.errors import ConfigError
-from tests.in_process import Program, Running, events, log_everything, one_session, running, until
+from tests.in_process import Running, events, log_everything, one_session, running, until
 from tests.openssl_authority import Authority, Certificate, client_context
 from tests.scripted import Peer, scripted
+from tests.tls_listeners import connect, echo, port_of, serving, tls
 from tests.tls_peer import TlsPeer
-
-HELLO_BYTES = 100
 
 
 @pytest.fixture(scope="module")
@@ -41,35 +40,6 @@ def _quiet_loop(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
     """No failed handshake is a fault of the loop."""
     yield
     assert [record for record in caplog.records if record.name == "asyncio"] == []
-
-
-def tls(own: Certificate, client_ca: Path | None = None) -> str:
-    ca = f', client_ca = "{client_ca}"' if client_ca else ""
-    return f'tls = {{ cert = "{own.cert}", key = "{own.key}"{ca} }}\n'
-
-
-async def echo(peer: Peer) -> None:
-    await peer.open_session()
-    await peer.echo()
-
-
-@asynccontextmanager
-async def serving(tmp_path: Path, listener: str) -> AsyncIterator[Running]:
-    async with (
-        scripted(echo) as server,
-        running(one_session(server.url(), listener=listener), tmp_path) as bridge,
-    ):
-        await bridge.opened()
-        yield bridge
-
-
-def port_of(bridge: Running) -> int:
-    return int(bridge.listener().name.rpartition(":")[2])
-
-
-async def connect(bridge: Running, context: ssl.SSLContext | None) -> Program:
-    """A program that may be turned away."""
-    return Program(*await asyncio.open_connection("127.0.0.1", port_of(bridge), ssl=context))
 
 
 class Halves:
@@ -146,147 +116,6 @@ async def test_a_certificate_is_asked_for_and_its_name_is_in_the_log(
         await program.send(b"hello\n")
         assert await program.line() == "hello"
         assert events(caplog, "client in")[0]["certificate"] == "door 1"
-
-
-@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
-@pytest.mark.parametrize(
-    ("shows", "why"),
-    [
-        ("none", "it has no certificate, and tls.client_ca asks for one"),
-        ("wrong", "its certificate is not accepted: unable to get local issuer certificate"),
-        ("expired", "its certificate is not accepted: certificate has expired"),
-    ],
-)
-async def test_without_the_right_certificate_nobody_comes_in(  # fixtures and parameters
-    tmp_path: Path,
-    authority: Authority,
-    stranger: Authority,
-    caplog: pytest.LogCaptureFixture,
-    version: ssl.TLSVersion,
-    shows: str,
-    why: str,
-) -> None:
-    own = {
-        "none": None,
-        "wrong": stranger.client("mallory"),
-        "expired": authority.client("old", days=-1),
-    }[shows]
-    context = client_context(authority, own)
-    context.maximum_version = version
-    async with serving(tmp_path, tls(authority.server(), authority.cert)) as bridge:
-        # With TLS 1.3 a client takes the handshake for done before the server has seen its certificate.
-        with pytest.raises((ssl.SSLError, ConnectionResetError)) as caught:
-            program = await connect(bridge, context)
-            await program.send(b"let me in\n")
-            assert not await program.reader.read()
-            raise ConnectionResetError
-        if isinstance(caught.value, ssl.SSLError):
-            assert "ALERT" in str(caught.value), "the client is told"
-        (refused,) = events(caplog, "refused a client")
-        assert refused["message"] == f"refused a client: the TLS handshake failed: {why}"
-        assert str(refused["client"]).startswith("127.0.0.1:")
-        assert refused["listener"] == bridge.listener().name
-        assert bridge.listener().describe()["refused"] == 1
-        assert bridge.chat.hub.stats.messages_accepted == 0
-        assert events(caplog, "client in") == []
-
-
-async def test_a_client_that_does_not_trust_us(
-    tmp_path: Path, authority: Authority, stranger: Authority, caplog: pytest.LogCaptureFixture
-) -> None:
-    async with serving(tmp_path, tls(authority.server())) as bridge:
-        with pytest.raises(ssl.SSLCertVerificationError):
-            await connect(bridge, client_context(stranger))
-        peer = TlsPeer(client_context(stranger))
-        program = await connect(bridge, None)
-        peer.receive()
-        await program.send(peer.to_send())
-        with pytest.raises(ssl.SSLCertVerificationError):
-            while True:
-                peer.receive(await program.reader.read(1 << 16))
-        await program.send(peer.to_send())
-        await until(lambda: bridge.listener().counts.refused == 2)
-        program.close()
-        assert [str(each["message"]).partition("failed: ")[2] for each in events(caplog, "refused")] == [
-            "it closed the connection; it may not accept our certificate (tls.cert)",  # as asyncio's do
-            "it does not trust the authority of our certificate (tls.cert)",
-        ]
-
-
-@pytest.mark.parametrize(
-    ("first_bytes", "why"),
-    [
-        (b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n", "it speaks HTTP without TLS"),
-        (b"hello, is anybody there?\n", "it does not speak TLS"),
-    ],
-)
-async def test_plain_text_to_a_tls_port(
-    tmp_path: Path,
-    authority: Authority,
-    caplog: pytest.LogCaptureFixture,
-    first_bytes: bytes,
-    why: str,
-) -> None:
-    async with serving(tmp_path, tls(authority.server())) as bridge:
-        for _ in range(3):
-            program = await connect(bridge, None)
-            await program.send(first_bytes)
-            await program.closed()
-            program.close()
-        (refused,) = events(caplog, "refused a client")
-        assert refused["message"] == f"refused a client: the TLS handshake failed: {why}"
-        assert bridge.listener().counts.refused == 3
-        assert bridge.chat.hub.stats.messages_accepted == 0
-
-
-async def test_tls_to_a_plain_port(
-    tmp_path: Path, authority: Authority, caplog: pytest.LogCaptureFixture
-) -> None:
-    async with serving(tmp_path, "") as bridge:
-        with pytest.raises((ssl.SSLError, ConnectionError)):
-            await connect(bridge, client_context(authority))
-        assert events(caplog, "a client speaks TLS on a plain port")
-
-
-async def test_http_inside_tls_is_turned_away(
-    tmp_path: Path, authority: Authority, caplog: pytest.LogCaptureFixture
-) -> None:
-    """A page may get a browser to speak TLS too, where the user once accepted the certificate."""
-    async with serving(tmp_path, tls(authority.server())) as bridge:
-        bridge.client_tls = client_context(authority)
-        browser, program = await bridge.client(), await bridge.client()
-        await browser.send(b"POST / HTTP/1.1\r\nHost: localhost\r\n\r\nevil\n")
-        assert await browser.closed() == b""
-        await program.send(b"HELLO WORLD\n")
-        assert await program.line() == "HELLO WORLD"
-        assert bridge.chat.hub.stats.messages_sent == 1
-        assert events(caplog, "a client speaks HTTP")
-
-
-async def test_half_a_handshake_ends_by_itself_and_disturbs_nobody(
-    tmp_path: Path, authority: Authority, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("sockjs_bridge.endpoints.tls_connection.HANDSHAKE_SECONDS", 0.3)
-    context = client_context(authority)
-    peer = TlsPeer(context)
-    peer.receive()
-    hello = peer.to_send()
-    async with serving(tmp_path, tls(authority.server()) + "max_clients = 2") as bridge:
-        silent, half = await connect(bridge, None), await connect(bridge, None)
-        await half.send(hello[:HELLO_BYTES])
-        bridge.client_tls = context
-        program = await bridge.client()
-        await program.send(b"hello\n")
-        assert await program.line() == "hello"
-        assert await silent.closed() == await half.closed() == b""
-        silent.close()
-        half.close()
-        reasons = {str(each["message"]).rpartition(": ")[2] for each in events(caplog, "refused a client")}
-        assert "it took longer than 0.3 s" in reasons
-        await until(lambda: bridge.listener().counts.refused == 2)
-        assert bridge.listener().acceptor._budget.used == 1
-        await program.send(b"still here\n")
-        assert await program.line() == "still here"
 
 
 async def test_the_end_of_tls_closes_and_a_last_line_may_lack_its_end(
@@ -402,6 +231,46 @@ async def test_a_reload_takes_a_renewed_certificate_and_keeps_the_clients(
         assert await before.line() == "still here"
 
 
+async def test_dedicated_clients_over_tls(tmp_path: Path, authority: Authority) -> None:
+    """Each has a session of its own; a certificate is renewed for them as for others."""
+    own = authority.server()
+    async with (
+        scripted(echo) as server,
+        running(one_session(server.url(), listener=tls(own) + 'mode = "dedicated"'), tmp_path) as bridge,
+    ):
+        port = int(bridge.chat.endpoints[0].name.rpartition(":")[2])
+        context = client_context(authority)
+        for name in (b"one\n", b"other\n"):
+            reader, writer = await asyncio.open_connection("127.0.0.1", port, ssl=context)
+            writer.write(name)
+            assert await reader.readline() == name
+            authority.server()
+            (line,) = await bridge.daemon.reload()
+            assert line.endswith("TLS files read again")
+            writer.write(b"still here\n")
+            assert await reader.readline() == b"still here\n"
+            writer.close()
+
+
+async def test_a_dedicated_client_over_tls_is_closed_with_its_session(
+    tmp_path: Path, authority: Authority
+) -> None:
+    async def speak_and_end(peer: Peer) -> None:
+        await peer.open_session()
+        await peer.send_text('a["the last"]')
+        await peer.send_text('c[3000,"Go away!"]')
+
+    listener = tls(authority.server()) + 'mode = "dedicated"'
+    async with (
+        scripted(speak_and_end) as server,
+        running(one_session(server.url(), listener=listener), tmp_path) as bridge,
+    ):
+        port = int(bridge.chat.endpoints[0].name.rpartition(":")[2])
+        reader, writer = await asyncio.open_connection("127.0.0.1", port, ssl=client_context(authority))
+        assert await reader.read() == b"the last\n"
+        writer.close()
+
+
 async def test_a_reload_that_brings_tls_to_a_listener(tmp_path: Path, authority: Authority) -> None:
     async with serving(tmp_path, "") as bridge:
         program = await bridge.client()
@@ -418,14 +287,6 @@ async def test_a_reload_that_brings_tls_to_a_listener(tmp_path: Path, authority:
         over_tls = await bridge.client()
         await over_tls.send(b"encrypted\n")
         assert await over_tls.line() == "encrypted"
-
-
-async def test_handshakes_do_not_outlive_the_listener(tmp_path: Path, authority: Authority) -> None:
-    async with serving(tmp_path, tls(authority.server())) as bridge:
-        silent = await connect(bridge, None)
-        await until(lambda: bridge.listener().acceptor._budget.used == 1)
-    assert await silent.closed() == b""
-    silent.close()
 
 
 async def test_clients_that_come_and_go_leave_nothing(tmp_path: Path, authority: Authority) -> None:
@@ -460,26 +321,6 @@ async def test_openssl_s_client_as_the_readme_shows_it(
         assert await program.stdout.readline() == b"hello\n"
         assert events(caplog, "client in")[0]["certificate"] == "door 1"
         program.send_signal(signal.SIGTERM)
-        await program.wait()
-        await until(lambda: bridge.listener().clients == 0)
-
-
-async def test_a_renegotiation_is_refused(tmp_path: Path, authority: Authority) -> None:
-    """`R` asks for one in openssl's client; what follows is served all the same, or the client gives up."""
-    async with serving(tmp_path, tls(authority.server())) as bridge:
-        program = await asyncio.create_subprocess_exec(
-            *("openssl", "s_client", "-tls1_2", "-connect", f"localhost:{port_of(bridge)}"),
-            *("-CAfile", authority.cert),
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.STDOUT,
-        )
-        assert program.stdin is not None
-        assert program.stdout is not None
-        await until(lambda: bridge.listener().clients == 1)
-        program.stdin.write(b"R\n")
-        output = await program.stdout.read()
-        assert b"no renegotiation" in output
         await program.wait()
         await until(lambda: bridge.listener().clients == 0)
 
