@@ -221,6 +221,7 @@ class ScriptedServer:
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.sleep(0)  # what speaks TLS is closed in the next turn of the loop
         if self._failures:
             raise self._failures[0]
 

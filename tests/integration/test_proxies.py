@@ -14,6 +14,7 @@ from tests.proxies import PASSWORD, PROXIES, USER, ProxyServer, wait_connected
 from tests.real_servers import RealServer
 from tests.scripted import Peer, scripted
 from tests.scripted_http import over
+from tests.tls_server import TlsServer
 
 TRANSPORTS = (
     "websocket",
@@ -102,11 +103,8 @@ async def test_tls_through_the_proxy(
 async def test_a_certificate_is_verified_through_a_proxy_too(
     transport: str, start_proxy: StartProxy, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async def script(peer: Peer) -> None:
-        await peer.until_closed()
-
     proxy = start_proxy("microsocks")
-    async with scripted(script, Authority(tmp_path).issue().context()) as server:
+    with TlsServer(Authority(tmp_path).issue().context()) as server:
         session = over(transport, more=f'proxy = "{proxy.url}"')
         async with running(one_session(server.url(), session), tmp_path) as bridge:
             await until(bridge.chat.supervisor.first_round.done)
