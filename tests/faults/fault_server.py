@@ -266,7 +266,8 @@ def _frame(item: "list[str] | Fault", session: FaultSession) -> str:
 
 async def _main() -> None:
     port, file = int(sys.argv[1]), Path(sys.argv[2])
-    server = FaultServer(JournalWriter(file), last_session(file))
+    journal = JournalWriter(file)
+    server = FaultServer(journal, last_session(file))
     listening = await asyncio.start_server(server.serve, "127.0.0.1", port, limit=1 << 20)
     print(json.dumps({"port": listening.sockets[0].getsockname()[1]}), flush=True)
     commands = asyncio.StreamReader()

@@ -465,16 +465,19 @@ async def test_a_commit_before_the_read_does_not_overtake_what_is_on_disk(open_r
 
 async def test_what_the_thread_reads_too_early_is_read_later(open_rig: Opener, disk: HandDisk) -> None:
     """A commit of which nothing was told yet may be in what is read."""
-    rig = await open_rig(max_messages=4)
-    await rig.stored(*"abcdef")
+    rig = await open_rig(max_messages=8)
+    await rig.stored(*"abcdefghij")
     rig.queue.begin_sending()
     sent = (await rig.sent()).messages.copy()
-    disk.chunks.append(Chunk(7, ["g"], 1, 0.0))
+    assert sent == list("abcdefgh")
+    disk.chunks.append(Chunk(11, ["k"], 1, 0.0))
     await rig.commit()
+    assert disk.reads == [3]
     disk.chunks.pop()
-    rig.offer("g")
+    assert rig.queue.messages == 2
+    rig.offer("k")
     sent += await rig.all_sent()
-    assert sent == list("abcdefg")
+    assert sent == list("abcdefghijk")
 
 
 # --- what is given up -------------------------------------------------------------------------------------
