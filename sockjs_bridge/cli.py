@@ -227,6 +227,10 @@ def _file_problems(config: "Config") -> list[tuple[str, str]]:
         from sockjs_bridge.local_certificates import certificate_problems
 
         problems += certificate_problems(config)
+    if any(each.proxy or each.tls.ca or each.tls.cert for each in sessions):
+        from sockjs_bridge.upstream_route import route_problems
+
+        problems += route_problems(config)
     if any(endpoint.curve.secret_key_file for each in sessions for endpoint in each.zmq):
         from sockjs_bridge.local_zeromq import key_problems
 

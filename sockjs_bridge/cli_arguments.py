@@ -178,6 +178,16 @@ def _add_server(parser: argparse.ArgumentParser, *, transport_help: str) -> None
     parser.add_argument(
         "--origin", metavar="ORIGIN", help='"none" (default), "same", or such as http://host:8080'
     )
+    parser.add_argument(
+        "--ca", metavar="FILE", help="a PEM file with the authorities to trust, in place of the system's"
+    )
+    parser.add_argument("--insecure", action="store_true", help="take any certificate, with a warning")
+    parser.add_argument(
+        "--proxy",
+        metavar="PROXY",
+        help='"env" (HTTP_PROXY and its like), or such as http://host:3128, socks5://host:1080; @FILE reads it '
+        "from a file",
+    )
 
 
 def _seconds(text: str) -> float:

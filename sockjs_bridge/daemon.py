@@ -28,6 +28,7 @@ from sockjs_bridge.local_sockets import LocalSockets, bind_listeners
 from sockjs_bridge.log import EventLog, configure
 from sockjs_bridge.reload import make_plan, unchangeable
 from sockjs_bridge.service_manager import ServiceManager
+from sockjs_bridge.upstream_route import route_problems
 from sockjs_bridge.wiring import Bridge
 
 if TYPE_CHECKING:
@@ -65,14 +66,32 @@ def run(config: Config, load: Callable[[], Config]) -> int:
         raise BindError([("service manager", str(error))]) from error
     with contextlib.closing(manager):
         log = EventLog()
-        local = bind_listeners(config, log, manager)
-        try:
-            admin_sockets = bind_admin(config.admin)
-        except BindError:
-            local.close()
-            raise
+        local, admin_sockets = _bind_all(config, log, manager)
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             return runner.run(serve(config, local, log, Surroundings(load, manager, admin_sockets)))
+
+
+def _bind_all(
+    config: Config, log: EventLog, manager: ServiceManager
+) -> tuple[LocalSockets, list[socket.socket]]:
+    """Bind all listeners, and look at the files of TLS. Raises BindError with every problem."""
+    problems = route_problems(config)
+    local = LocalSockets(log, manager)
+    admin_sockets: list[socket.socket] = []
+    try:
+        local = bind_listeners(config, log, manager)
+    except BindError as error:
+        problems += error.problems
+    try:
+        admin_sockets = bind_admin(config.admin)
+    except BindError as error:
+        problems += error.problems
+    if problems:
+        local.close()
+        for sock in admin_sockets:
+            sock.close()
+        raise BindError(problems)
+    return local, admin_sockets
 
 
 def bind_admin(admin: AdminConfig) -> list[socket.socket]:
@@ -204,7 +223,9 @@ class Daemon:
             raise ConfigError(["there is nothing to reload"])
         config = await asyncio.to_thread(self._surroundings.load)
         running = {name: bridge.config for name, bridge in self._fleet.bridges.items()}
-        if problems := unchangeable(running, config):
+        problems = unchangeable(running, config)
+        problems += [f"{where}: {what}" for where, what in route_problems(config)]
+        if problems:
             raise ConfigError(problems)
         plan = make_plan(self._config, running, config, self._fleet.given_up)
         admin_changed = config.admin != self._config.admin

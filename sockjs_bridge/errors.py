@@ -2,7 +2,7 @@
 
 BridgeError
 |-- ConfigError           the configuration is wrong; holds every problem found
-|-- BindError             local listeners could not be bound; holds every problem found
+|-- BindError             local listeners could not be bound, or files not be used; holds every problem found
 |-- ProtocolError         the peer broke the protocol (never raised for our own bugs)
 |   `-- FrameError        one frame from the server could not be understood
 |-- FramingError          a local stream can no longer be cut into messages
@@ -82,7 +82,7 @@ class ConfigError(BridgeError):
 
 
 class BindError(BridgeError):
-    """Local listeners could not be bound. Exit code 78. `problems` are (key path, what is wrong)."""
+    """Local listeners could not be bound, or files not be used. Exit code 78. `problems` are (key path, what is wrong)."""
 
     def __init__(self, problems: Sequence[tuple[str, str]]) -> None:
         super().__init__("\n".join(f"{where}: {what}" for where, what in problems))

@@ -5,7 +5,7 @@ import asyncio
 import json
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from http import HTTPStatus
 
 import uvloop
@@ -128,4 +128,16 @@ def _given(session: SessionConfig) -> Given:
         header_names=tuple(session.headers),
         cookie_names=tuple(session.cookies),
         origin=session.origin,
+        way=tuple(_way(session)),
     )
+
+
+def _way(session: SessionConfig) -> Iterator[str]:
+    if session.tls.ca:
+        yield f"tls.ca = {json.dumps(session.tls.ca)}"
+    if not session.tls.verify:
+        yield "tls.verify = false"
+    if "@" in session.proxy:
+        yield "# proxy = the value that you gave"
+    elif session.proxy:
+        yield f"proxy = {json.dumps(session.proxy)}"

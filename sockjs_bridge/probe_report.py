@@ -40,6 +40,8 @@ class Given:
     header_names: tuple[str, ...]
     cookie_names: tuple[str, ...]
     origin: str
+    way: tuple[str, ...]
+    """The lines of a configuration about TLS and a proxy."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +103,7 @@ def configuration(findings: Findings) -> str:
     origin = "same" if findings.needs_origin else given.origin
     if origin != "none":
         lines.append(f"origin = {json.dumps(origin)}")
+    lines += given.way
     lines += [f"# headers.{json.dumps(name)} = the value that you gave" for name in given.header_names]
     lines += [f"# cookies.{json.dumps(name)} = the value that you gave" for name in given.cookie_names]
     lines += ["[[sessions.chat.tcp]]", 'listen = "127.0.0.1:9000"']

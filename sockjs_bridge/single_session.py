@@ -10,6 +10,7 @@ from pathlib import Path
 from sockjs_bridge.config import SessionConfig, load
 from sockjs_bridge.errors import ConfigError
 from sockjs_bridge.secret_store import SecretStore
+from sockjs_bridge.upstream_route import session_problems
 
 _PREFIX = "SOCKJS_BRIDGE_SESSIONS__"
 # What the user wrote, by what the configuration calls it.
@@ -19,7 +20,10 @@ _WRITTEN = {
     "COOKIES": "--header Cookie",
     "TRANSPORTS": "--transport",
     "ORIGIN": "--origin",
+    "TLS__CA": "--ca",
+    "PROXY": "--proxy",
 }
+_OPTIONS = {"tls.ca": "--ca", "proxy": "--proxy"}
 _LARGEST_FILE_BYTES = 64 * 1024
 _LONGEST_CLOSE_SECONDS = 1.5
 
@@ -41,7 +45,7 @@ def load_session(
     """
     headers, cookies = _headers(options.headers)
     keys = {
-        "URL": _url(options.url),
+        "URL": _one_line(options.url, "URL", "URL"),
         "HEADERS": json.dumps(headers),
         "COOKIES": json.dumps(cookies),
         "CONNECT_TIMEOUT": f"{limit:.3f}s",
@@ -50,6 +54,12 @@ def load_session(
     }
     if options.origin is not None:
         keys["ORIGIN"] = options.origin
+    if options.ca is not None:
+        keys["TLS__CA"] = options.ca
+    if options.insecure:
+        keys["TLS__VERIFY"] = "false"
+    if options.proxy is not None:
+        keys["PROXY"] = _one_line(options.proxy, "--proxy", "address of the proxy")
     if transports is not None:
         keys["TRANSPORTS"] = json.dumps(list(transports))
     prefix = f"{_PREFIX}{name.upper()}__"
@@ -59,7 +69,11 @@ def load_session(
         config = load(None, variables, SecretStore(os.environ))
     except ConfigError as error:
         raise UsageError([_in_words_of_the_user(line, prefix) for line in error.problems]) from None
-    return config.sessions[name]
+    session = config.sessions[name]
+    problems = session_problems(session)
+    if problems:
+        raise UsageError([f"{_OPTIONS[key]}: {what}" for key, what in problems])
+    return session
 
 
 async def let_connections_close() -> None:
@@ -72,12 +86,12 @@ async def let_connections_close() -> None:
         await asyncio.wait(tasks, timeout=_LONGEST_CLOSE_SECONDS)
 
 
-def _url(written: str) -> str:
+def _one_line(written: str, option: str, what: str) -> str:
     if not written.startswith("@"):
         return written
-    lines = _lines_of(written, "URL")
+    lines = _lines_of(written, option)
     if len(lines) != 1:
-        raise UsageError([f"URL: {written[1:]} must hold one line, the URL"])
+        raise UsageError([f"{option}: {written[1:]} must hold one line, the {what}"])
     return lines[0]
 
 

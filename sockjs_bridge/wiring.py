@@ -2,7 +2,6 @@
 
 import asyncio
 import secrets
-import ssl
 import string
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -40,7 +39,9 @@ from sockjs_bridge.transports.http import HttpTransport, HttpTransportOptions
 from sockjs_bridge.transports.http_client import HttpOptions
 from sockjs_bridge.transports.http_requests import KINDS
 from sockjs_bridge.transports.info import InfoRequest
+from sockjs_bridge.transports.route import Route
 from sockjs_bridge.transports.websocket import WebSocketOptions, WebSocketTransport
+from sockjs_bridge.upstream_route import make_route
 
 _ID_LETTERS = string.ascii_lowercase + string.digits
 _ID_LENGTH = 20
@@ -225,7 +226,7 @@ def make_factory(config: SessionConfig, log: EventLog) -> "TransportFactory":
         server_id=config.server_id or f"{secrets.randbelow(_SERVER_IDS):03}",
         config=config,
         cookies=SessionCookies(access.base.url, access.cookies, file, log, access.secrets.remember_likely),
-        tls=ssl.create_default_context() if access.base.secure else None,
+        route=make_route(config),
         log=log,
     )
 
@@ -238,7 +239,7 @@ class TransportFactory:
     server_id: str
     config: SessionConfig
     cookies: SessionCookies
-    tls: ssl.SSLContext | None
+    route: Route
     log: EventLog
 
     @property
@@ -259,6 +260,12 @@ class TransportFactory:
     def make(self, attempt: Connect) -> Transport:
         """Make the transport of one attempt."""
         base = attempt.base or self.base
+        if base.secure and not self.config.tls.verify:
+            self.log.warning(
+                "the server's certificate is not checked (tls.verify = false): anybody on the way can read "
+                "and change everything",
+                transport=attempt.transport,
+            )
         headers = {**self.headers, "Origin": attempt.origin} if attempt.origin else self.headers
         if attempt.transport in (RAW, "websocket"):
             return self._websocket(attempt, base, headers)
@@ -266,7 +273,7 @@ class TransportFactory:
 
     def http_options(self, headers: dict[str, str]) -> HttpOptions:
         """What the HTTP requests of the session have in common."""
-        return HttpOptions(headers, self.config.connect_timeout, self.tls)
+        return HttpOptions(headers, self.config.connect_timeout, self.route)
 
     def _websocket(self, attempt: Connect, base: BaseUrl, headers: dict[str, str]) -> Transport:
         framed = attempt.transport != RAW
@@ -276,7 +283,7 @@ class TransportFactory:
             headers=headers,
             max_frame_bytes=self.config.max_frame_size,
             batch_bytes=self.config.batch_bytes,
-            tls=self.tls,
+            route=self.route,
         )
         return WebSocketTransport(options, self.cookies)
 

@@ -3,15 +3,18 @@
 import asyncio
 import faulthandler
 import os
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import ExitStack
 from functools import partial
+from typing import TypeVar
 
 import pytest
 import uvloop
 
+from tests.proxies import ProxyServer
 from tests.real_servers import RealServer, ServerMissingError
 
+_T = TypeVar("_T")
 # Seconds before the hard limit of pytest-timeout at which an async test is cancelled.
 _CANCEL_BEFORE_LIMIT = 5.0
 _TEARDOWN_LIMIT = 60.0
@@ -60,9 +63,14 @@ def pytest_runtest_teardown() -> Generator[None, object, object]:
         faulthandler.cancel_dump_traceback_later()
 
 
-def _start_or_skip(name: str) -> RealServer:
+def _start_or_skip(name: str, tls: Mapping[str, str] | None = None) -> RealServer:
+    return _or_skip(lambda: RealServer(name, tls))
+
+
+def _or_skip(start: Callable[[], _T]) -> _T:
+    """Start a program of others, or skip the test where it is not installed."""
     try:
-        return RealServer(name)
+        return start()
     except ServerMissingError as exc:
         # What a developer may do without, CI may not: a skip there would look like a pass.
         if os.environ.get("CI") == "true":
@@ -71,10 +79,21 @@ def _start_or_skip(name: str) -> RealServer:
 
 
 @pytest.fixture
-def real_server() -> Iterator[Callable[[str], RealServer]]:
+def real_server() -> Iterator[Callable[..., RealServer]]:
     """Start servers by name ("node", "tornado", "aio"), each for this test alone: it may kill and restart them."""
     with ExitStack() as running:
-        yield lambda name: running.enter_context(_start_or_skip(name))
+        yield lambda name, tls=None: running.enter_context(_start_or_skip(name, tls))
+
+
+@pytest.fixture
+def start_proxy() -> Iterator[Callable[..., ProxyServer]]:
+    """Start proxies by name, for this test: `start_proxy("squid", login=True)`."""
+    with ExitStack() as running:
+
+        def start(name: str, *, login: bool = False) -> ProxyServer:
+            return running.enter_context(_or_skip(lambda: ProxyServer(name, login=login)))
+
+        yield start
 
 
 @pytest.fixture(scope="session")

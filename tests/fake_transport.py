@@ -25,6 +25,7 @@ class FakeTransport:
         """What the kernel took of it."""
         self.pending = b""
         self.is_broken = False
+        self.has_ended = False
         self.was_closed = False
         self.was_aborted = False
         self.is_reading = True
@@ -46,6 +47,7 @@ class FakeTransport:
 
     def write(self, data: bytes | memoryview) -> None:
         assert self.limit == 0
+        assert not self.has_ended
         assert not self.pending, "nothing more is given to a transport that has paused"
         if self.is_broken or self.was_aborted:
             return
@@ -72,6 +74,9 @@ class FakeTransport:
 
     def resume_reading(self) -> None:
         self.is_reading = True
+
+    def write_eof(self) -> None:
+        self.has_ended = True
 
     def close(self) -> None:
         self.was_closed = True

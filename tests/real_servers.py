@@ -9,6 +9,7 @@ import os
 import select
 import shutil
 import subprocess
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -60,17 +61,23 @@ class RealServer:
     In a test where the event loop has to turn meanwhile: `await asyncio.to_thread(server.restart)`.
     """
 
-    def __init__(self, name: str) -> None:
-        """Start the server `name`, one of SERVER_NAMES, on a free port, and wait until it listens."""
+    def __init__(self, name: str, tls: Mapping[str, str] | None = None) -> None:
+        """Start the server `name`, one of SERVER_NAMES, on a free port, and wait until it listens.
+
+        `tls` are files, for "node" only: `cert`, `key`, and `ca` where clients need a certificate of that authority.
+        """
         self.name = name
         self._program = _find_program(name)
+        self._scheme = "https" if tls else "http"
+        if tls:
+            self._program.environment["ECHO_TLS"] = json.dumps(dict(tls))
         self.port = 0
         self.version = ""
         self.process = self._start()
 
     def url(self, path: str) -> str:
         """Return the address of `path`, which begins with a slash."""
-        return f"http://127.0.0.1:{self.port}{path}"
+        return f"{self._scheme}://127.0.0.1:{self.port}{path}"
 
     def kill(self) -> None:
         """End the process as a crash does (SIGKILL). Harmless where it has already ended."""

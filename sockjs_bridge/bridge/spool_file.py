@@ -364,6 +364,9 @@ def _opening(path: Path) -> Iterator[None]:
         if _base_code(error) in _NOT_THE_CONTENTS:
             raise _spool_error(path, error) from error
         raise DamagedError(str(error)) from error
+    except UnicodeDecodeError as error:
+        # SQLite quotes what it found, and its module takes that for text.
+        raise DamagedError("a name in it is not even text") from error
 
 
 def _base_code(error: sqlite3.Error) -> int:

@@ -16,14 +16,7 @@ Limit = tuple[object, ...] | Callable[[Any], bool]
 
 
 # `*` is any table or array element; `session` is each session and [defaults].
-LIMITS: Mapping[str, Limit] = {
-    "session.proxy": ("",),
-    "session.tls.ca": ("",),
-    "session.tls.cert": ("",),
-    "session.tls.key": ("",),
-    "session.tls.server_name": ("",),
-    "session.tls.verify": (True,),
-}
+LIMITS: Mapping[str, Limit] = {}
 
 
 def works(loc: Loc, value: object) -> bool:

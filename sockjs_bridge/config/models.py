@@ -95,16 +95,16 @@ class AdminConfig(Table):
 
 
 class TlsConfig(Table):
-    """TLS to the server: paths of PEM files."""
+    """TLS to the server: paths of PEM files, which are read again when they have changed."""
 
     ca: str = ""
-    """a PEM file with the authorities to trust; empty: the system's"""
+    """a PEM file with the authorities to trust, in place of the system's; empty: the system's"""
     cert: str = ""
     """a PEM file with a certificate of our own, for a server that asks for one"""
     key: str = ""
-    """a PEM file with the private key of `cert`"""
+    """a PEM file with the private key of `cert`, not encrypted; empty: it is in `cert`"""
     server_name: str = ""
-    """the name that the server's certificate must have; empty: the host of the `url`"""
+    """the name to ask for, which the server's certificate must have; empty: the host of the `url`"""
     verify: Switch = True
     """`false`: any certificate is taken, with a warning at every connect"""
 
@@ -162,7 +162,8 @@ class SessionDefaults(Table):
     server_id: ServerId = ""
     """three digits; empty: random once"""
     proxy: Annotated[Proxy, Field(repr=False)] = ""
-    """`"env"`: what `HTTP_PROXY` and its like say; or `"http://host:port"`, `"socks5://host:port"`; empty: none"""
+    """`"env"`: what `HTTP_PROXY` and its like say; or `"http://host:port"`, `"socks5://host:port"`, with
+    `user:password@` before the host; empty: none"""
     connect_timeout: PositiveDuration = 10.0
     """DNS, TCP, TLS, the handshake; also the answers to `/info` and to what is sent over HTTP"""
     open_timeout: PositiveDuration = 10.0

@@ -40,6 +40,7 @@ class TlsConnection(asyncio.Protocol, asyncio.Transport):
         self._is_behind = False
         self._has_ended = False
         self._has_answered = False
+        self._has_said_end = False
         self._records: list[tuple[int, int]] = []
         self._control_bytes = 0
         self._error: Exception | None = None
@@ -226,14 +227,17 @@ class TlsConnection(asyncio.Protocol, asyncio.Transport):
             self.close()
 
     def _say_end(self) -> None:
+        if self._has_said_end:
+            return
         with contextlib.suppress(ssl.SSLError):  # it waits for the answer, which nobody needs
             self._tls.unwrap()
         self._send_control()
+        self._has_said_end = True
 
     def _send_control(self) -> None:
         """Send what TLS itself has to say."""
         data = self._outgoing.read()
-        if not data:
+        if not data or self._has_said_end:
             return
         self._has_answered = True
         self._socket.write(data)

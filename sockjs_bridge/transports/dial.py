@@ -8,6 +8,8 @@ import aiohappyeyeballs
 from aiohappyeyeballs import AddrInfoType
 
 from sockjs_bridge.errors import ConnectError, Obstacle
+from sockjs_bridge.transports.proxy import Proxy
+from sockjs_bridge.transports.tunnel import open_tunnel
 
 # RFC 8305 section 5: so long the first address gets before the next is tried beside it.
 _HAPPY_EYEBALLS_SECONDS = 0.25
@@ -19,35 +21,44 @@ _KEEPALIVE_INTERVAL_SECONDS = 10
 _KEEPALIVE_PROBES = 3
 
 
-async def dial(host: str, port: int) -> socket.socket:
-    """Connect to the first address of `host` that answers. Raises ConnectError.
+async def dial(host: str, port: int, proxy: Proxy | None = None, *, stay_at: str = "") -> socket.socket:
+    """Connect to the first address of `host` that answers, or have the proxy do so. Raises ConnectError.
 
-    The caller bounds the time. On cancellation no socket is left behind.
+    `stay_at` is the address that was connected to before, of the host or of the proxy: no other one is tried
+    while the name still has it. The caller bounds the time. On cancellation no socket is left behind.
     """
-    loop = asyncio.get_running_loop()
+    if proxy is None:
+        return await _connect(host, port, host, f"{host} port {port}", stay_at)
+    sock = await _connect(
+        proxy.host, proxy.port, f"the proxy {proxy.host}", f"the proxy {proxy.shown}", stay_at
+    )
     try:
-        addresses = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        await open_tunnel(sock, proxy, host, port)
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+async def _connect(host: str, port: int, name: str, place: str, stay_at: str) -> socket.socket:
+    try:
+        addresses = await resolve(host, port)
     except socket.gaierror as error:
-        raise ConnectError(Obstacle.UNREACHABLE, f"cannot resolve {host}: {error.strerror}") from error
+        raise ConnectError(Obstacle.UNREACHABLE, f"cannot resolve {name}: {error.strerror}") from error
+    addresses = [address for address in addresses if address[4][0] == stay_at] or addresses
     try:
         sock = await aiohappyeyeballs.start_connection(
             addresses, happy_eyeballs_delay=_HAPPY_EYEBALLS_SECONDS, interleave=1
         )
     except OSError as error:
-        raise ConnectError(
-            Obstacle.UNREACHABLE, f"cannot reach {host} port {port}: {plain_reason(error)}"
-        ) from error
+        raise ConnectError(Obstacle.UNREACHABLE, f"cannot reach {place}: {plain_reason(error)}") from error
     _tune(sock)
     return sock
 
 
-def make_socket(address: AddrInfoType) -> socket.socket:
-    """Make a socket that is not connected yet, for a library that connects by itself."""
-    family, kind, protocol, _, _ = address
-    sock = socket.socket(family, kind, protocol)
-    sock.setblocking(False)
-    _tune(sock)
-    return sock
+async def resolve(host: str, port: int) -> list[AddrInfoType]:
+    """The addresses of a name. Raises socket.gaierror."""
+    return list(await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM))
 
 
 def _tune(sock: socket.socket) -> None:

@@ -5,29 +5,39 @@ import os
 import re
 import socket
 import ssl
+from collections.abc import Coroutine
 from contextlib import suppress
 from http import HTTPStatus
+from typing import Any, TypeVar
 
 import picows
 
 from sockjs_bridge.errors import ConnectError, Obstacle
 from sockjs_bridge.transports.status import describe_status, hint_on_connecting
+from sockjs_bridge.transports.tls import explain_tls, failure_of
 
+_T = TypeVar("_T")
 _HEAR_OUT_SECONDS = 0.5
 _HEAR_OUT_BYTES = 65536
 # picows gives no response object for HTTP/1.0 and for statuses it does not know.
 _STATUS_LINE = re.compile(rb"HTTP/\d(?:\.\d)? +(\d{3})")
 
 
-def explain(error: Exception) -> ConnectError:
-    """Map what picows, ssl or a socket raised during a handshake."""
+def explain(error: Exception, name: str) -> ConnectError:
+    """Map what picows, ssl or a socket raised during a handshake; `name` is the server's in TLS."""
     if isinstance(error, picows.WSHandshakeError):
         return _refusal(error)
-    if isinstance(error, ssl.SSLCertVerificationError):
-        return ConnectError(Obstacle.TLS, f"the server's certificate is not accepted: {error.verify_message}")
     if isinstance(error, ssl.SSLError):
-        return ConnectError(Obstacle.TLS, f"TLS failed: {error.reason or error}")
+        return explain_tls(error, name)
     return ConnectError(Obstacle.HANDSHAKE, f"the connection broke during the handshake: {error}")
+
+
+def explain_silence(ws: picows.WSTransport, name: str) -> ConnectError:
+    """Say why the server may have hung up instead of answering the handshake."""
+    failure = failure_of(ws.underlying_transport)
+    if failure is not None:
+        return explain_tls(failure, name)
+    return ConnectError(Obstacle.HANDSHAKE, "the server closed the connection during the WebSocket handshake")
 
 
 def _refusal(error: picows.WSHandshakeError) -> ConnectError:
@@ -55,6 +65,22 @@ def cookies_of_refusal(error: Exception) -> list[str]:
     return [
         value.strip().decode("latin-1") for name, _, value in lines if name.strip().lower() == b"set-cookie"
     ]
+
+
+async def see_through(connecting: Coroutine[Any, Any, _T], spare: socket.socket) -> _T:
+    """Await what begins to talk on a connected socket, of which `spare` is a duplicate.
+
+    It is never cancelled itself: uvloop would then close a connection that its TLS goes on writing to, and
+    picows leaves one open that waits for its handshake. Instead the connection is broken, so that it fails.
+    """
+    task = asyncio.get_running_loop().create_task(connecting, name="connect")
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        with suppress(OSError):
+            spare.shutdown(socket.SHUT_RDWR)
+        await asyncio.gather(task, return_exceptions=True)
+        raise
 
 
 async def hear_out(spare: socket.socket) -> None:

@@ -3,22 +3,25 @@
 import asyncio
 import socket
 import ssl
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from io import BytesIO
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
+from weakref import WeakKeyDictionary
 
 import aiohttp
 from aiohttp import ClientHandlerType, ClientRequest, ClientResponse, ClientTimeout
-from aiohttp.abc import AbstractResolver, ResolveResult
-from aiohttp.resolver import ThreadedResolver
+from aiohttp.client_proto import ResponseHandler
 from yarl import URL
 
 from sockjs_bridge.errors import ConnectError, Obstacle
 from sockjs_bridge.transports.cookies import SessionCookies
-from sockjs_bridge.transports.dial import make_socket, plain_reason
+from sockjs_bridge.transports.dial import plain_reason
+from sockjs_bridge.transports.handshake import let_go, see_through
+from sockjs_bridge.transports.route import Route, TlsArguments
+from sockjs_bridge.transports.tls import explain_tls, failure_of, tls_failure
 
 if TYPE_CHECKING:
     from aiohttp.connector import Connection
@@ -36,9 +39,9 @@ _SLOWEST_UPLOAD_BYTES_PER_SECOND = 16 * 1024
 class HttpOptions:
     """What all requests of a session have in common. Time in seconds."""
 
-    headers: Mapping[str, str] = field(default_factory=dict)
-    connect_timeout: float = 10.0
-    tls: ssl.SSLContext | None = None
+    headers: Mapping[str, str]
+    connect_timeout: float
+    route: Route
 
     def with_origin(self, origin: str | None) -> "HttpOptions":
         """The same with an Origin header, if there is to be one."""
@@ -55,43 +58,21 @@ class _Broken(aiohttp.ClientError):
 async def _ask_once(request: ClientRequest, handler: ClientHandlerType) -> ClientResponse:
     try:
         return await handler(request)
-    except aiohttp.ClientConnectorError:
-        raise
     except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as error:
         raise _Broken(str(error) or "the server closed the connection") from error
 
 
-class _OneAddress(AbstractResolver):
-    """Resolves a name once it is `pinned` to the address in use, so that a session stays on its server."""
+class _Connector(aiohttp.BaseConnector):
+    """Connects as a WebSocket does, tells when the server has been reached, and stays with its address."""
 
-    def __init__(self) -> None:
-        self._resolver = ThreadedResolver()
-        self.pinned = ""
-
-    async def resolve(
-        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
-    ) -> list[ResolveResult]:
-        found = await self._resolver.resolve(host, port, family)
-        return [result for result in found if result["host"] == self.pinned] or found
-
-    async def close(self) -> None:
-        await self._resolver.close()
-
-
-class _Connector(aiohttp.TCPConnector):
-    """Tells when the server has been reached, and stays with the address that answered first."""
-
-    def __init__(self, tls: ssl.SSLContext | None) -> None:
-        self._addresses = _OneAddress()
+    def __init__(self, route: Route) -> None:
+        self._route = route
+        self._addresses: dict[str, str] = {}
+        # Those that speak TLS, as long as they are not closed altogether.
+        self._secured: WeakKeyDictionary[ResponseHandler, asyncio.WriteTransport] = WeakKeyDictionary()
+        self._newest: asyncio.BaseTransport | None = None
         self.reached: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        super().__init__(
-            resolver=self._addresses,
-            use_dns_cache=False,
-            ssl=tls or True,
-            limit=0,
-            keepalive_timeout=_KEEP_SECONDS,
-            socket_factory=make_socket,
-        )
+        super().__init__(limit=0, keepalive_timeout=_KEEP_SECONDS)
 
     async def connect(
         self,
@@ -103,10 +84,55 @@ class _Connector(aiohttp.TCPConnector):
         connection = await super().connect(req, traces, timeout)
         if not self.reached.done():
             self.reached.set_result(None)
-        peer = connection.transport.get_extra_info("peername") if connection.transport else None
-        if not self._addresses.pinned and isinstance(peer, tuple):
-            self._addresses.pinned = str(peer[0])
         return connection
+
+    async def _create_connection(
+        self,
+        req: ClientRequest,
+        traces: "list[Trace]",  # noqa: ARG002  # aiohttp's signature
+        timeout: ClientTimeout,  # noqa: ASYNC109  # as above
+    ) -> ResponseHandler:
+        url, host = req.url, req.url.raw_host or ""
+        try:
+            async with asyncio.timeout(timeout.sock_connect):
+                tls = self._route.tls_arguments(url)
+                sock = await self._route.dial(url, stay_at=self._addresses.get(host, ""))
+                address = str(sock.getpeername()[0])
+                protocol = await self._start(sock, tls)
+        except TimeoutError:
+            text = f"no answer from {host} port {url.port}"
+            raise ConnectError(Obstacle.UNREACHABLE, text) from None
+        except ssl.SSLError as error:
+            raise explain_tls(error, self._route.tls.name_of(host)) from error
+        except OSError as error:
+            text = f"the connection to {host} port {url.port} broke at once: {plain_reason(error)}"
+            raise ConnectError(Obstacle.UNREACHABLE, text) from error
+        self._addresses.setdefault(host, address)
+        return protocol
+
+    async def _start(self, sock: socket.socket, tls: TlsArguments) -> ResponseHandler:
+        with sock.dup() as spare:
+            try:
+                connecting = self._loop.create_connection(self._factory, sock=sock, **tls)
+                transport, protocol = await see_through(connecting, spare)
+            except BaseException:
+                let_go(sock, spare)
+                raise
+        if tls:
+            self._secured[protocol] = self._newest = transport
+        return protocol
+
+    @property
+    def tls_failure(self) -> ssl.SSLError | None:
+        """What reading from the newest connection failed with: aiohttp does not tell while it has not written yet."""
+        return failure_of(self._newest) if self._newest is not None else None
+
+    def close(self, *, abort_ssl: bool = True) -> Awaitable[None]:
+        """Close every connection, also those that still wait for the server to take leave of TLS."""
+        closing = super().close(abort_ssl=abort_ssl)
+        for transport in list(self._secured.values()):
+            transport.abort()
+        return closing
 
 
 class HttpClient:
@@ -116,7 +142,7 @@ class HttpClient:
         self._options = options
         self._cookies = cookies
         self._is_foreign = is_foreign
-        self._connector = _Connector(options.tls)
+        self._connector = _Connector(options.route)
         # The page "Connecting to SockJS without the browser": so that nothing has to be unzipped.
         headers = {"Accept-Encoding": "identity", **options.headers}
         self._http = aiohttp.ClientSession(
@@ -139,7 +165,7 @@ class HttpClient:
     @asynccontextmanager
     async def receive(self, method: str, url: URL) -> AsyncIterator[ClientResponse]:
         """Ask for something that the server may answer whenever it likes. Raises ConnectError."""
-        with _ErrorsOf(url):
+        with _ErrorsOf(url, self._options.route, self._connector):
             async with self._http.request(method, url, allow_redirects=False) as response:
                 self._keep_cookies(response)
                 yield response
@@ -147,7 +173,7 @@ class HttpClient:
     async def post(self, url: URL, body: bytes, content_type: str) -> int:
         """Post, and tell the status of the answer. Raises ConnectError and TimeoutError."""
         limit = self._options.connect_timeout + len(body) / _SLOWEST_UPLOAD_BYTES_PER_SECOND
-        with _ErrorsOf(url):
+        with _ErrorsOf(url, self._options.route, self._connector):
             async with self._http.post(
                 url,
                 # In one piece a large one stops the loop for long, and aiohttp warns of it.
@@ -175,7 +201,7 @@ class HttpClient:
     ) -> tuple[int, bytes]:
         """Ask for a small document: its status and body. Raises ConnectError and TimeoutError."""
         timeout = ClientTimeout(total=self._options.connect_timeout)
-        with _ErrorsOf(url):
+        with _ErrorsOf(url, self._options.route, self._connector):
             async with self._http.request(
                 method, url, headers=headers, data=body, allow_redirects=False, timeout=timeout
             ) as response:
@@ -204,13 +230,16 @@ class HttpClient:
     ) -> None:
         """Close every connection."""
         await self._http.close()
+        await asyncio.sleep(0)  # the next turn of the loop sees what was aborted closed
 
 
 class _ErrorsOf:
     """Maps what aiohttp raises to ConnectError, once, at this seam."""
 
-    def __init__(self, url: URL) -> None:
+    def __init__(self, url: URL, route: Route, connector: _Connector) -> None:
         self._url = url
+        self._route = route
+        self._connector = connector
 
     def __enter__(self) -> None:
         pass
@@ -219,22 +248,14 @@ class _ErrorsOf:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if isinstance(error, aiohttp.ClientError):
+            failure = tls_failure(error) or self._connector.tls_failure
+            if failure is not None:
+                raise explain_tls(failure, self._route.tls.name_of(self._url.raw_host or "")) from error
             raise _explain(error, self._url) from error
 
 
 def _explain(error: aiohttp.ClientError, url: URL) -> ConnectError:
-    # A certificate's error is an OSError too, and a resolver's is a connector's: the order matters.
     match error:
-        case aiohttp.ClientConnectorCertificateError(certificate_error=ssl.SSLError() as cause):
-            message = getattr(cause, "verify_message", "") or cause.reason
-            return ConnectError(Obstacle.TLS, f"the server's certificate is not accepted: {message}")
-        case aiohttp.ClientSSLError(os_error=cause):
-            return ConnectError(Obstacle.TLS, f"TLS failed: {getattr(cause, 'reason', '') or cause}")
-        case aiohttp.ClientConnectorDNSError(os_error=cause):
-            return ConnectError(Obstacle.UNREACHABLE, f"cannot resolve {url.raw_host}: {cause.strerror}")
-        case aiohttp.ClientConnectorError(os_error=cause):
-            text = f"cannot reach {url.raw_host} port {url.port}: {plain_reason(cause)}"
-            return ConnectError(Obstacle.UNREACHABLE, text)
         case aiohttp.ConnectionTimeoutError():
             return ConnectError(Obstacle.UNREACHABLE, f"no answer from {url.raw_host} port {url.port}")
         case aiohttp.ClientResponseError():

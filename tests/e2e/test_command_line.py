@@ -219,8 +219,7 @@ def test_all_ports_that_are_taken_are_told_at_once(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("line", "key"),
     [
-        ('allow = ["192.0.2.0/24"]', "sessions.chat.tcp[0].allow"),
-        ('[defaults]\nproxy = "env"', "defaults.proxy"),
+        ('[defaults]\nrelogin_on = [{ match = "x" }]', "defaults.relogin_on"),
     ],
 )
 def test_a_feature_that_is_not_there_is_refused_by_name(line: str, key: str, tmp_path: Path) -> None:

@@ -178,7 +178,7 @@ async def test_certificate_of_nobody_we_trust(tmp_path: Path, caplog: pytest.Log
         running(one_session(server.url()), tmp_path),
     ):
         await until(lambda: events(caplog, "cannot connect"))
-        assert "certificate is not accepted: self-signed certificate" in first_failure(caplog)
+        assert "certificate is self-signed, and not trusted here: set tls.ca" in first_failure(caplog)
 
 
 async def test_certificate_that_the_system_trusts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -200,7 +200,7 @@ async def test_tls_to_a_plain_server(tmp_path: Path, caplog: pytest.LogCaptureFi
         url = server.url().replace("http:", "https:")
         async with running(one_session(url), tmp_path):
             await until(lambda: events(caplog, "cannot connect"))
-            assert "TLS failed" in first_failure(caplog)
+            assert "the server does not speak TLS here: is it http://" in first_failure(caplog)
 
 
 async def test_open_frame_never_comes(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

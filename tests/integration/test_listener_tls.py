@@ -484,6 +484,32 @@ async def test_a_renegotiation_is_refused(tmp_path: Path, authority: Authority) 
         await until(lambda: bridge.listener().clients == 0)
 
 
+async def test_new_keys_in_between(tmp_path: Path, authority: Authority) -> None:
+    """`K` asks for new keys in both directions in openssl's client; with TLS 1.3 that may come at any time."""
+    async with serving(tmp_path, tls(authority.server())) as bridge:
+        program = await asyncio.create_subprocess_exec(
+            *("openssl", "s_client", "-tls1_3", "-connect", f"localhost:{port_of(bridge)}"),
+            *("-CAfile", authority.cert),
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+        )
+        assert program.stdin is not None
+        assert program.stdout is not None
+        await until(lambda: bridge.listener().clients == 1)
+        other = await connect(bridge, client_context(authority))
+        for number in range(3):
+            program.stdin.write(b"K\n")
+            assert b"KEYUPDATE" in await program.stdout.readuntil(b"KEYUPDATE\n")
+            program.stdin.write(b"hello %d\n" % number)
+            assert await other.line() == f"hello {number}"
+            await program.stdout.readuntil(b"hello %d\n" % number)
+        other.close()
+        program.stdin.write(b"Q\n")
+        await program.wait()
+        await until(lambda: bridge.listener().clients == 0)
+
+
 async def test_a_host_name_with_two_addresses_speaks_tls_on_both(
     tmp_path: Path, authority: Authority
 ) -> None:

@@ -7,9 +7,9 @@ from itertools import count
 from pathlib import Path
 
 import pytest
-from aiohttp.abc import ResolveResult
-from aiohttp.resolver import ThreadedResolver
+from aiohappyeyeballs import AddrInfoType
 
+from sockjs_bridge.transports import dial
 from tests.in_process import one_session, running, until
 
 ADDRESSES = ["127.0.0.1", "127.0.0.2"]
@@ -38,16 +38,11 @@ def taking_turns(monkeypatch: pytest.MonkeyPatch) -> None:
     """A name server that gives the two addresses in another order each time, as many do."""
     turns = count()
 
-    async def resolve(_: ThreadedResolver, host: str, port: int = 0, family: int = 0) -> list[ResolveResult]:
+    async def resolve(host: str, port: int) -> list[AddrInfoType]:
         order = ADDRESSES if next(turns) % 2 else ADDRESSES[::-1]
-        return [
-            ResolveResult(
-                hostname=host, host=address, port=port, family=socket.AF_INET, proto=0, flags=family
-            )
-            for address in order
-        ]
+        return [(socket.AF_INET, socket.SOCK_STREAM, 0, host, (address, port)) for address in order]
 
-    monkeypatch.setattr(ThreadedResolver, "resolve", resolve)
+    monkeypatch.setattr(dial, "resolve", resolve)
 
 
 @pytest.mark.usefixtures("taking_turns")

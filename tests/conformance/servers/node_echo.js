@@ -5,7 +5,9 @@
 
 'use strict';
 
+const fs = require('fs');
 const http = require('http');
+const https = require('https');
 const sockjs = require('sockjs');
 const { version } = require('sockjs/package.json');
 
@@ -15,10 +17,19 @@ const port = Number(args.find((arg) => !arg.startsWith('--')) || 0);
 // A streaming response ends after this many bytes, so that tests see the bridge begin the next one.
 const RESPONSE_LIMIT_BYTES = 4096;
 
-const server = http.createServer((request, response) => {
+function refuse(request, response) {
   response.writeHead(404);
   response.end('404 page not found (echo)');
-});
+}
+
+// ECHO_TLS: {"cert": file, "key": file, "ca": file}; with `ca`, clients need a certificate of that authority.
+function secured({ cert, key, ca }) {
+  const files = { cert: fs.readFileSync(cert), key: fs.readFileSync(key) };
+  const wanted = ca ? { ca: fs.readFileSync(ca), requestCert: true, rejectUnauthorized: true } : {};
+  return https.createServer({ ...files, ...wanted }, refuse);
+}
+
+const server = process.env.ECHO_TLS ? secured(JSON.parse(process.env.ECHO_TLS)) : http.createServer(refuse);
 
 function mount(prefix, options, onConnection) {
   const endpoint = sockjs.createServer({

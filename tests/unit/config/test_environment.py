@@ -158,7 +158,6 @@ WRONG = {
     "SESSIONS__CHAT__RECONNECT__MAX": ("100ms", "reconnect.initial (1s) is more than reconnect.max (0.1s)"),
     "SESSIONS__CHAT__QUEUE": ('{"max_byte": 1}', 'max_byte: unknown key (did you mean "max_bytes"?)'),
     "DEFAULTS__TCP": ('[{"listn": "1", "listen": "0"}]', '[0].listn: unknown key (did you mean "listen"?)'),
-    "DEFAULTS__PROXY": ("env", "not available in this version"),
     "DEFAULTS__HEADERS__X": (
         "${x}",
         'unknown variable "${x}" (nothing is captured before; a literal "${" is written "$${")',

@@ -206,7 +206,7 @@ def test_all_errors_come_at_once(problems: Finder) -> None:
         [sessions.chat]
         server_id = "12"
         spool = "x"
-        proxy = "env"
+        keepalive = [{ send = "x", every = 1 }]
         [sessions.chat.reconnect]
         initial = "1h"
         [[sessions.chat.tcp]]
@@ -221,7 +221,7 @@ def test_all_errors_come_at_once(problems: Finder) -> None:
     )
 
     assert [line.split(": ")[:2] for line in lines if line.startswith("bridge")] == [
-        ["bridge.toml", "sessions.chat.proxy"],
+        ["bridge.toml", "sessions.chat.keepalive"],
         ["bridge.toml", "log.level"],
         ["bridge.toml", "sessions.chat.server_id"],
         ["bridge.toml", "sessions.chat.tcp[0].framng"],

@@ -210,6 +210,19 @@ async def test_a_client_that_waits_for_its_last_messages_is_closed_by_itself(vis
     assert visit.socket.was_closed
 
 
+async def test_half_an_end_leaves_the_way_in_open(visit: Visit) -> None:
+    assert visit.connection.can_write_eof()
+    visit.connection.write(b"last")
+    visit.connection.write_eof()
+    assert (visit.read(), visit.peer.has_ended, visit.socket.has_ended) == (b"last", True, True)
+    visit.connection.data_received(visit.peer.send(b"and more"))
+    assert not visit.socket.is_closing()
+    visit.connection.data_received(visit.peer.end())
+    assert visit.client.heard == [b"and more", "end"]
+    assert visit.socket.was_closed
+    visit.connection.write_eof()
+
+
 async def test_a_cut_connection_is_no_end_of_tls(visit: Visit) -> None:
     visit.connection.data_received(visit.peer.send(b"half a mess"))
     assert visit.connection.eof_received()

@@ -8,6 +8,8 @@ from sockjs_bridge.transports.base import Fate, SendResult, TransportClosed
 from sockjs_bridge.transports.cookies import SessionCookies
 from sockjs_bridge.transports.http import HttpTransport, HttpTransportOptions
 from sockjs_bridge.transports.http_client import HttpOptions
+from sockjs_bridge.transports.route import Route
+from sockjs_bridge.transports.tls import Tls, TlsOptions
 
 URL_OF_ALL = URL("http://127.0.0.1:1/echo")
 
@@ -41,7 +43,7 @@ async def test_a_result_that_comes_with_the_end_is_told_all_the_same() -> None:
         receive_url=URL_OF_ALL,
         send_url=URL_OF_ALL,
         info_url=URL_OF_ALL,
-        http=HttpOptions(headers={}, connect_timeout=1.0),
+        http=HttpOptions(headers={}, connect_timeout=1.0, route=Route(Tls(TlsOptions(), ""))),
         max_frame_bytes=1000,
     )
     transport = HttpTransport(options, SessionCookies(URL_OF_ALL, {}, None, EventLog()))
