@@ -66,6 +66,8 @@ class Access:
         self._secrets.remember_likely(self.cookies.values())
         if self.base.user_info is not None:
             self._secrets.remember(self.base.user_info[1])
+        if "@" in self._config.proxy:
+            self._secrets.remember(URL(self._config.proxy).password or "")
 
 
 def telling_parts(headers: Mapping[str, str], url: URL) -> Iterator[str]:

@@ -1,6 +1,7 @@
 """A stand-in for the event loop, for timers without any waiting."""
 
 from collections.abc import Callable
+from functools import partial
 from types import ModuleType, SimpleNamespace
 
 import pytest
@@ -32,6 +33,9 @@ class HandLoop:
         timer = HandTimer(self.now + delay, callback)
         self._timers.append(timer)
         return timer
+
+    def call_at(self, when: float, callback: Callable[..., None], *arguments: object) -> HandTimer:
+        return self.call_later(when - self.now, partial(callback, *arguments))
 
     @property
     def pending(self) -> int:

@@ -170,9 +170,9 @@ class LoginGuide:
         self._pings[index] = self._loop.call_at(when, self._ping, index, when)
 
     def _ping(self, index: int, when: float) -> None:
-        every = self._login.periods[index]
+        every, now = self._login.periods[index], self._loop.time()
         # Where the loop was held up for long, what was missed is not made up for.
-        self._plan_ping(index, max(when + every, self._loop.time()))
+        self._plan_ping(index, when + every if when + every > now else now + every)
         self._due_pings[index] = None
         self.flush()
 

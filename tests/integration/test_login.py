@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from sockjs_bridge.bridge.supervisor import Supervisor
+from tests.certificates import Authority
 from tests.in_process import Running, events, log_everything, one_session, running, until
 from tests.login_server import LoginServer, steps
 from tests.scripted import Peer, ScriptedServer, scripted
@@ -486,3 +487,37 @@ async def test_the_example_of_a_login_runs(tmp_path: Path) -> None:
 
     assert requests[0] == ("/api/login", b'{"user":"bridge","password":"p\\"w"}')
     assert [path for path, _ in requests][:2] == ["/api/login", "/echo/info"]
+
+
+async def test_steps_go_over_the_tls_of_the_session(tmp_path: Path) -> None:
+    authority = Authority(tmp_path)
+    site = LoginServer()
+    async with scripted(site, authority.issue().context()) as server:
+        session = f"tls.ca = {json.dumps(str(authority.file))}"
+        async with running(config(server, steps(), session), tmp_path) as bridge:
+            await bridge.opened()
+        async with running(config(server, steps()), tmp_path) as bridge:
+            outcome = await first_round(bridge)
+
+    assert len(site.said) == 1
+    assert outcome.detail.startswith("on_connect[0] (POST /login): the server's certificate ")
+
+
+async def test_steps_go_through_the_proxy_of_the_session(tmp_path: Path) -> None:
+    site = LoginServer()
+    asked: list[str] = []
+
+    async def proxy(peer: Peer) -> None:
+        await peer.read_request()
+        asked.append(peer.request_line)
+        await peer.send(b"HTTP/1.1 200 Connection established\r\n\r\n")
+        await site(peer)
+
+    async with scripted(proxy, plays_info=True) as server:
+        session = f'transports = ["websocket"]\ninfo = false\nproxy = "{server.url("")}"'
+        text = one_session("http://chat.invalid:8081/echo", session) + steps()
+        async with running(text, tmp_path) as bridge:
+            await bridge.opened()
+
+    assert asked == ["CONNECT chat.invalid:8081 HTTP/1.1"] * 3
+    assert site.said == [[site.auth()]]

@@ -141,7 +141,9 @@ def log() -> Iterator[io.StringIO]:
 
 
 @asynccontextmanager
-async def bridging(site: Parrot, tmp_path: Path, log: io.StringIO) -> AsyncIterator[Running]:
+async def bridging(
+    site: Parrot, tmp_path: Path, log: io.StringIO, form: str = "json"
+) -> AsyncIterator[Running]:
     site_has_no_csrf_header = {"x-csrf": "t"}
 
     async def csrf(peer: Peer) -> None:
@@ -154,10 +156,10 @@ async def bridging(site: Parrot, tmp_path: Path, log: io.StringIO) -> AsyncItera
     async with scripted(site) as server:
         toml = written(site, server.url(), tmp_path)
         config = load_text(toml, tmp_path)
-        configure("debug", "json", log, config.secrets.mask)
+        configure("debug", form, log, config.secrets.mask)
         async with running(toml, tmp_path, environ(tmp_path)) as bridge:
             # The daemon has read its configuration for itself.
-            configure("debug", "json", log, bridge.daemon._config.secrets.mask)
+            configure("debug", form, log, bridge.daemon._config.secrets.mask)
             yield bridge
 
 
@@ -181,10 +183,11 @@ async def ask(bridge: Running, method: str, path: str) -> str:
     return answer.decode()
 
 
+@pytest.mark.parametrize("form", ["json", "text"])
 async def test_nothing_that_a_running_bridge_shows_holds_a_secret(
-    site: Parrot, tmp_path: Path, log: io.StringIO, capfd: pytest.CaptureFixture[str]
+    site: Parrot, tmp_path: Path, log: io.StringIO, capfd: pytest.CaptureFixture[str], form: str
 ) -> None:
-    async with bridging(site, tmp_path, log) as bridge:
+    async with bridging(site, tmp_path, log, form) as bridge:
         await bridge.opened()
         program = await bridge.client()
         await until(lambda: bridge.chat.hub.stats.own_messages >= 4)
