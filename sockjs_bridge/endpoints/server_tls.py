@@ -4,13 +4,18 @@ import hashlib
 import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from sockjs_bridge.errors import BindError
-
-_CERTIFICATE = b"-----BEGIN CERTIFICATE-----"
-_PRIVATE_KEY = b"PRIVATE KEY-----"
+from sockjs_bridge.pem_files import (
+    CERTIFICATE,
+    Problem,
+    authorities,
+    in_words,
+    load_pair,
+    read_pair,
+    read_pem,
+)
 
 # Parts of OpenSSL's names, and what they mean; the first that fits counts. An alert comes from the client.
 _REASONS = (
@@ -62,7 +67,7 @@ def explain(error: ssl.SSLError) -> str:
     for part, meaning in _REASONS:
         if part in reason:
             return meaning
-    return _words(error)
+    return in_words(error)
 
 
 def certificate_name(certificate: Mapping[str, Any] | None) -> str | None:
@@ -76,23 +81,18 @@ def certificate_name(certificate: Mapping[str, Any] | None) -> str | None:
 
 
 def _read(files: TlsFiles) -> tuple[ssl.SSLContext, bytes]:
-    problems: list[tuple[str, str]] = []
-    contents = [
-        _read_pem(files.cert, "tls.cert", _CERTIFICATE, "certificate", problems),
-        _read_pem(
-            files.key or files.cert, "tls.key" if files.key else "tls.cert", _PRIVATE_KEY, "key", problems
-        ),
-        _read_pem(files.client_ca, "tls.client_ca", _CERTIFICATE, "certificate", problems),
-    ]
+    problems: list[Problem] = []
+    pair = read_pair(files.cert, files.key, problems)
+    authority = read_pem(files.client_ca, "client_ca", CERTIFICATE, problems)
     context = _new_context()
-    wrong = {key for key, _ in problems}
-    if not wrong & {"tls.cert", "tls.key"}:
-        problems += _load_own(context, files)
-    if files.client_ca and "tls.client_ca" not in wrong:
-        problems += _load_authorities(context, files.client_ca, contents[2])
+    wrong = {option for option, _ in problems}
+    if not wrong & {"cert", "key"}:
+        problems += load_pair(context, files.cert, files.key)
+    if files.client_ca and "client_ca" not in wrong:
+        problems += _load_authorities(context, files.client_ca, authority)
     if problems:
-        raise BindError(list(dict.fromkeys(problems)))
-    return context, hashlib.sha256(b"\0".join(contents)).digest()
+        raise BindError([(f"tls.{option}", what) for option, what in dict.fromkeys(problems)])
+    return context, hashlib.sha256(pair + b"\0" + authority).digest()
 
 
 def _new_context() -> ssl.SSLContext:
@@ -105,54 +105,12 @@ def _new_context() -> ssl.SSLContext:
     return context
 
 
-def _read_pem(path: str, key: str, mark: bytes, what: str, problems: list[tuple[str, str]]) -> bytes:
-    if not path:
-        return b""
+def _load_authorities(context: ssl.SSLContext, path: str, content: bytes) -> list[Problem]:
     try:
-        content = Path(path).read_bytes()
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        problems.append((key, f"{path}: {reason.lower()}"))
-        return b""
-    if mark not in content:
-        problems.append((key, f"{path}: holds no {what} (PEM)"))
-    return content
-
-
-class _EncryptedKeyError(Exception):
-    pass
-
-
-def _ask_nobody() -> str:
-    # Without this, OpenSSL would ask on the terminal.
-    raise _EncryptedKeyError
-
-
-def _load_own(context: ssl.SSLContext, files: TlsFiles) -> list[tuple[str, str]]:
-    where, key = ("tls.key", files.key) if files.key else ("tls.cert", files.cert)
-    try:
-        context.load_cert_chain(files.cert, files.key or None, _ask_nobody)
-    except _EncryptedKeyError:
-        return [(where, f"{key}: the private key is encrypted: it has to be stored without a passphrase")]
-    except (OSError, ValueError) as error:
-        if "KEY_VALUES_MISMATCH" in str(error):
-            return [(where, f"{key}: the private key does not belong to the certificate in {files.cert}")]
-        return [("tls.cert", f"{files.cert}: holds no usable certificate with a key: {_words(error)}")]
-    return []
-
-
-def _load_authorities(context: ssl.SSLContext, path: str, content: bytes) -> list[tuple[str, str]]:
-    try:
-        # PEM is ASCII; what stands between the certificates may be anything.
-        context.load_verify_locations(cadata=content.decode("ascii", "replace").replace("\ufffd", "?"))
+        context.load_verify_locations(cadata=authorities(content))
     except (ssl.SSLError, ValueError) as error:
-        return [("tls.client_ca", f"{path}: holds no usable certificate: {_words(error)}")]
+        return [("client_ca", f"{path}: holds no usable certificate: {in_words(error)}")]
     context.verify_mode = ssl.CERT_REQUIRED
     # An authority in the file is trusted as it is, also where its own one is not in there.
     context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
     return []
-
-
-def _words(error: Exception) -> str:
-    reason = getattr(error, "reason", None)
-    return str(reason).replace("_", " ").lower() if reason else str(error)

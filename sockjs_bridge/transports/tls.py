@@ -2,16 +2,23 @@
 
 import asyncio
 import ssl
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from sockjs_bridge.errors import ConnectError, Obstacle
+from sockjs_bridge.pem_files import (
+    CERTIFICATE,
+    Problem,
+    authorities,
+    in_words,
+    load_pair,
+    read_pair,
+    read_pem,
+)
 
 _PROTOCOLS = ["http/1.1"]  # a WebSocket, too, begins with it
-_CERTIFICATE = b"-----BEGIN CERTIFICATE-----"
-_PRIVATE_KEY = b"PRIVATE KEY-----"
 
 # OpenSSL's x509_vfy.h.
 _EXPIRED, _NOT_YET_VALID = 10, 9
@@ -129,72 +136,25 @@ class _NotingSslObject(ssl.SSLObject):
 
 def make_context(options: TlsOptions) -> ssl.SSLContext:
     """Read the files. Raises TlsFilesError with everything that is wrong."""
-    problems: list[tuple[str, str]] = []
-    ca = _read(options.ca, "ca", _CERTIFICATE, "certificate", problems)
-    _read(options.cert, "cert", _CERTIFICATE, "certificate", problems)
-    _read(
-        options.key or options.cert, "key" if options.key else "cert", _PRIVATE_KEY, "private key", problems
-    )
+    problems: list[Problem] = []
+    ca = read_pem(options.ca, "ca", CERTIFICATE, problems)
+    if options.cert:
+        read_pair(options.cert, options.key, problems)
     if problems:
         raise TlsFilesError(list(dict.fromkeys(problems)))
     try:
-        context = ssl.create_default_context(cadata=ca.decode("latin-1") if ca else None)
+        context = ssl.create_default_context(cadata=authorities(ca) if ca else None)
     except (ssl.SSLError, ValueError) as error:
-        raise TlsFilesError(
-            [("ca", f"{options.ca}: holds no usable certificate: {_words(error)}")]
-        ) from error
-    if options.cert:
-        _load_own(context, options)
+        problem = f"{options.ca}: holds no usable certificate: {in_words(error)}"
+        raise TlsFilesError([("ca", problem)]) from error
+    if options.cert and (problems := load_pair(context, options.cert, options.key)):
+        raise TlsFilesError(problems)
     if not options.verify:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
     context.set_alpn_protocols(_PROTOCOLS)
     context.sslobject_class = _NotingSslObject
     return context
-
-
-def _read(path: str, option: str, mark: bytes, what: str, problems: list[tuple[str, str]]) -> bytes:
-    if not path:
-        return b""
-    try:
-        content = Path(path).read_bytes()
-    except (OSError, ValueError) as error:
-        reason = (getattr(error, "strerror", None) or str(error)).lower()
-        problems.append((option, f"{path}: {reason}"))
-        return b""
-    if mark not in content:
-        problems.append((option, f"{path}: holds no {what} (PEM)"))
-    return content
-
-
-class _EncryptedKeyError(Exception):
-    pass
-
-
-def _ask_nobody() -> str:
-    # Without this, OpenSSL would ask on the terminal.
-    raise _EncryptedKeyError
-
-
-def _load_own(context: ssl.SSLContext, options: TlsOptions) -> None:
-    where, key = ("key", options.key) if options.key else ("cert", options.cert)
-    password: Callable[[], str] = _ask_nobody
-    try:
-        context.load_cert_chain(options.cert, options.key or None, password)
-    except _EncryptedKeyError:
-        problem = f"{key}: the private key is encrypted: it has to be stored without a passphrase"
-        raise TlsFilesError([(where, problem)]) from None
-    except (OSError, ValueError) as error:
-        if "KEY_VALUES_MISMATCH" in str(error):
-            problem = f"{key}: the private key does not belong to the certificate in {options.cert}"
-            raise TlsFilesError([(where, problem)]) from error
-        problem = f"{options.cert}: holds no usable certificate with a key: {_words(error)}"
-        raise TlsFilesError([("cert", problem)]) from error
-
-
-def _words(error: Exception) -> str:
-    reason = getattr(error, "reason", None)
-    return str(reason).replace("_", " ").lower() if reason else str(error)
 
 
 def failure_of(transport: asyncio.BaseTransport) -> ssl.SSLError | None:
@@ -218,7 +178,7 @@ def explain_tls(error: ssl.SSLError, name: str) -> ConnectError:
     for part, meaning in _REASONS:
         if part in reason:
             return ConnectError(Obstacle.TLS, meaning)
-    return ConnectError(Obstacle.TLS, f"TLS failed: {_words(error)}")
+    return ConnectError(Obstacle.TLS, f"TLS failed: {in_words(error)}")
 
 
 def _about_certificate(error: ssl.SSLCertVerificationError, name: str) -> str:

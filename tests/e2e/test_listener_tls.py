@@ -73,7 +73,7 @@ def test_mistakes_are_told_all_at_once_by_check_and_at_the_start(tmp_path: Path)
             f"the private key does not belong to the certificate in {own.cert}"
         ),
         "bridge.toml: sessions.chat.tcp[1].tls.cert: bridge.toml: holds no certificate (PEM)",
-        "bridge.toml: sessions.chat.tcp[1].tls.cert: bridge.toml: holds no key (PEM)",
+        "bridge.toml: sessions.chat.tcp[1].tls.cert: bridge.toml: holds no private key (PEM)",
     ]
     assert started.stderr == checked.stderr
     assert (checked.returncode, started.returncode) == (78, 78)

@@ -225,7 +225,9 @@ async def test_a_reload_takes_a_renewed_certificate_and_keeps_the_clients(
         own.key.write_text("nothing")
         with pytest.raises(ConfigError) as caught:
             await bridge.daemon.reload()
-        assert caught.value.problems == (f"sessions.chat.tcp[0].tls.key: {own.key}: holds no key (PEM)",)
+        assert caught.value.problems == (
+            f"sessions.chat.tcp[0].tls.key: {own.key}: holds no private key (PEM)",
+        )
         await bridge.client()
         await before.send(b"still here\n")
         assert await before.line() == "still here"

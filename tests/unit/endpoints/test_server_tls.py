@@ -58,10 +58,10 @@ def test_files_of_another_kind(own: Certificate, tmp_path: Path) -> None:
     text.write_text("hello")
     assert problems(text, own.cert, own.key) == [
         ("tls.cert", f"{text}: holds no certificate (PEM)"),
-        ("tls.key", f"{own.cert}: holds no key (PEM)"),
+        ("tls.key", f"{own.cert}: holds no private key (PEM)"),
         ("tls.client_ca", f"{own.key}: holds no certificate (PEM)"),
     ]
-    assert problems(own.cert) == [("tls.cert", f"{own.cert}: holds no key (PEM)")]
+    assert problems(own.cert) == [("tls.cert", f"{own.cert}: holds no private key (PEM)")]
 
 
 def test_a_key_of_another_certificate(authority: Authority, own: Certificate) -> None:
