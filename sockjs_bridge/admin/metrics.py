@@ -127,6 +127,7 @@ class _SessionCollector(Collector):
             ),
         )
         yield from self._labelled()
+        yield from self._of_listeners()
         yield self._counter(
             "reloads",
             "Reloads of the configuration by result.",
@@ -173,6 +174,8 @@ class _SessionCollector(Collector):
             reason,
             self._reasons(lambda view: view.hub.stats.queue_dropped),
         )
+
+    def _of_listeners(self) -> Iterator[Metric]:
         listener = (*_SESSION, "listener")
         yield self._gauge(
             "clients", "Connected local programs.", listener, self._listeners("clients", "peers")
