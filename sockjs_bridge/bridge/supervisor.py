@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import logging
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
@@ -56,8 +55,6 @@ class Upstream:
     ask_info: Callable[[AskInfo], Awaitable[InfoReceived | AttemptFailed]]
     login: Login | None = None
     """What the session does by itself, if anything; then its Lifecycle asks for it."""
-    is_one_of_many: bool = False
-    """Whether there may be thousands like it at once, whose failures are not worth a line each."""
 
 
 class Supervisor:
@@ -324,11 +321,7 @@ class Supervisor:
                 self._report_failed(_LOGIN_FAILING, Obstacle.LOGIN, detail, delay)
                 self._settle_first_round(AttemptFailed(Obstacle.LOGIN, detail, status))
         if isinstance(next_step, GiveUp):
-            text = f"gave up after {next_step.rounds} failed rounds of attempts"
-            if self._upstream.is_one_of_many:
-                self._log.repeated(text, level=logging.ERROR)
-            else:
-                self._log.error(text)
+            self._log.error(f"gave up after {next_step.rounds} failed rounds of attempts")
 
     def _report_failed(self, what: str, obstacle: Obstacle, detail: str, delay: str) -> None:
         self.status.last_failure = LastFailure(detail, self._transport_name, time.time())
