@@ -13,6 +13,8 @@ from typing import Any
 
 import pytest
 
+# It takes a port that is free on one of IPv4 and IPv6, and ends where the other is taken.
+_STARTS = 5
 _SECONDS = 30
 # As root in a container there is no sandbox; nothing is to be fetched beside the page.
 _ARGUMENTS = [
@@ -85,27 +87,30 @@ def browser(*, scripts: bool = True) -> Iterator[Browser]:
         if os.environ.get("CI") == "true":
             pytest.fail(reason)
         pytest.skip(reason)
-    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
-        process = subprocess.Popen([driver, "--port=0"], stdout=subprocess.PIPE, text=True)
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile, _running(driver) as base:
+        options: dict[str, Any] = {"binary": chromium, "args": [*_ARGUMENTS, f"--user-data-dir={profile}"]}
+        if not scripts:
+            options["prefs"] = {"profile.managed_default_content_settings.javascript": 2}
+        capabilities = {"alwaysMatch": {"browserName": "chrome", "goog:chromeOptions": options}}
+        session = request("POST", f"{base}/session", {"capabilities": capabilities})["sessionId"]
+        window = Browser(f"{base}/session/{session}")
         try:
-            assert process.stdout is not None
-            line = next(line for line in process.stdout if "started successfully on port" in line)
-            base = f"http://127.0.0.1:{line.split()[-1].rstrip('.')}"
-            options: dict[str, Any] = {
-                "binary": chromium,
-                "args": [*_ARGUMENTS, f"--user-data-dir={profile}"],
-            }
-            if not scripts:
-                options["prefs"] = {"profile.managed_default_content_settings.javascript": 2}
-            capabilities = {"alwaysMatch": {"browserName": "chrome", "goog:chromeOptions": options}}
-            session = request("POST", f"{base}/session", {"capabilities": capabilities})["sessionId"]
-            window = Browser(f"{base}/session/{session}")
-            try:
-                yield window
-            finally:
-                window.close()
+            yield window
         finally:
-            process.terminate()
-            process.wait()
-            if process.stdout is not None:
-                process.stdout.close()
+            window.close()
+
+
+@contextmanager
+def _running(driver: str) -> Iterator[str]:
+    """The address of a chromedriver that runs for the length of a `with` block."""
+    for _ in range(_STARTS):
+        with subprocess.Popen([driver, "--port=0"], stdout=subprocess.PIPE, text=True) as process:
+            try:
+                assert process.stdout is not None
+                line = next((line for line in process.stdout if "started successfully on port" in line), "")
+                if line:
+                    yield f"http://127.0.0.1:{line.split()[-1].rstrip('.')}"
+                    return
+            finally:
+                process.terminate()
+    raise AssertionError("chromedriver finds no port that is free on IPv4 and IPv6 alike")
