@@ -19,7 +19,7 @@ _SCRIPTS = _PROJECT / "tests" / "conformance" / "servers"
 _ENVIRONMENTS = _PROJECT / ".cache" / "servers"
 
 SERVER_NAMES = ("node", "tornado", "aio")
-"""For `@pytest.mark.parametrize("name", SERVER_NAMES)`."""
+"""For `@pytest.mark.parametrize("name", SERVER_NAMES)`. Beside them, "protocols" speaks those of config/recipes on top."""
 
 _START_TIMEOUT = 30.0
 _STOP_TIMEOUT = 10.0
@@ -41,6 +41,8 @@ class _Program:
 
 def _find_program(name: str) -> _Program:
     """Return how to run the server `name`; raise ServerMissingError where `make servers` has not been."""
+    if name == "protocols":
+        return _Program(_find_program("aio").command[:1] + (str(_SCRIPTS / "aio_protocols.py"),), {})
     home = _ENVIRONMENTS / name
     if name == "node":
         node, modules = shutil.which("node"), home / "node_modules"
@@ -62,7 +64,7 @@ class RealServer:
     """
 
     def __init__(self, name: str, tls: Mapping[str, str] | None = None) -> None:
-        """Start the server `name`, one of SERVER_NAMES, on a free port, and wait until it listens.
+        """Start the server `name`, one of SERVER_NAMES or "protocols", on a free port, and wait until it listens.
 
         `tls` are files, for "node" only: `cert`, `key`, and `ca` where clients need a certificate of that authority.
         """
