@@ -80,7 +80,7 @@ def _or_skip(start: Callable[[], _T]) -> _T:
 
 @pytest.fixture
 def real_server() -> Iterator[Callable[..., RealServer]]:
-    """Start servers by name ("node", "tornado", "aio"), each for this test alone: it may kill and restart them."""
+    """Start servers by name ("node", "tornado", "aio", "protocols"), for this test alone: it may kill and restart them."""
     with ExitStack() as running:
         yield lambda name, tls=None: running.enter_context(_start_or_skip(name, tls))
 

@@ -42,7 +42,7 @@ class _Program:
 def _find_program(name: str) -> _Program:
     """Return how to run the server `name`; raise ServerMissingError where `make servers` has not been."""
     if name == "protocols":
-        return _Program(_find_program("aio").command[:1] + (str(_SCRIPTS / "aio_protocols.py"),), {})
+        return _Program((_find_program("aio").command[0], str(_SCRIPTS / "aio_protocols.py")), {})
     home = _ENVIRONMENTS / name
     if name == "node":
         node, modules = shutil.which("node"), home / "node_modules"

@@ -84,7 +84,12 @@ class Client:
                 self.send(**done, error={"error": 403, "errorType": "Meteor.Error"})
                 return
             self.user = name
-            done["result"] = {"id": name, "token": "t", "tokenExpires": {"$date": 1 << 41}, "type": "password"}
+            done["result"] = {
+                "id": name,
+                "token": "t",
+                "tokenExpires": {"$date": 1 << 41},
+                "type": "password",
+            }
         elif message["method"] == "say":
             (text,) = message["params"]
             document = {"id": str(next(numbers)), "fields": {"text": text, "user": self.user}}
