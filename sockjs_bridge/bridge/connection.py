@@ -292,13 +292,20 @@ class Connection:
                 case FrameDropped(problem, size_bytes):
                     self._hub.stats.frames_dropped += 1
                     self._log.repeated(f"left out a frame from the server: {problem}", size_bytes=size_bytes)
-                case SessionClosed(cause, code, reason):
-                    self._closed = event
-                    if self._guide is not None:
-                        self._guide.end()
-                    self._hub.detach()
-                    self._hub.end_epoch(cause, code, reason)
-                    self._leave_transport()
+                case SessionClosed():
+                    self._on_closed(event)
+
+    def _on_closed(self, event: SessionClosed) -> None:
+        if self._guide is not None:
+            if event.cause is Cause.SERVER_CLOSED and self._leaving_for is None:
+                self.login_error = self._guide.cut_off(f"{event.code} {event.reason}".rstrip())
+                if self.login_error is not None:
+                    event = SessionClosed(Cause.LOGIN_FAILED, event.code, self.login_error.detail)
+            self._guide.end()
+        self._closed = event
+        self._hub.detach()
+        self._hub.end_epoch(event.cause, event.code, event.reason)
+        self._leave_transport()
 
     def _leave_transport(self) -> None:
         if isinstance(self._outgoing, Posting) and self._outgoing.is_under_way:

@@ -100,6 +100,11 @@ class LoginGuide:
                 return
             self._due_pings.pop(index, None)
 
+    def cut_off(self, how: str) -> LoginError | None:
+        """The server has ended the session: an error that names the step that was waited for, if one was."""
+        problem = self._run.cut_off(how) if self._run is not None else ""
+        return LoginError(problem) if problem else None
+
     def end(self) -> None:
         """The session has ended."""
         self._is_over = True

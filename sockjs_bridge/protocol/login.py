@@ -38,6 +38,9 @@ class LoginScript:
     requests: int = 0
 
 
+_LONGEST_ECHO = 200
+
+
 class LoginRun:
     """Goes through the steps of one login, in order.
 
@@ -46,12 +49,13 @@ class LoginRun:
     All times are seconds of one monotonic clock.
     """
 
-    __slots__ = ("_awaited", "_next", "_steps", "deadline", "is_done")
+    __slots__ = ("_awaited", "_last", "_next", "_steps", "deadline", "is_done")
 
     def __init__(self, steps: Sequence[LoginStep]) -> None:
         self._steps = tuple(steps)
         self._next = 0
         self._awaited: Expect | None = None
+        self._last = ""
         self.is_done = False
         self.deadline = inf
         """When the step that waits has waited too long."""
@@ -68,7 +72,16 @@ class LoginRun:
                 break
             if self._awaited.text in message:
                 to_send += self._go_on(now)
+            else:
+                self._last = message
         return to_send
+
+    def cut_off(self, how: str) -> str:
+        """What is to be said of the step that waits when the server has ended the session; nothing if none does."""
+        if self._awaited is None:
+            return ""
+        said = f"; it had said {self._last[:_LONGEST_ECHO]!r}" if self._last else ""
+        return f"{self._awaited.name}: the server ended the session: {how}{said}"
 
     def overdue(self) -> str:
         """What is to be said of the step that waits, once its time is over."""

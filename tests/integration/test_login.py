@@ -102,14 +102,19 @@ async def test_a_step_that_waits_in_vain_ends_the_session(
     assert "on_connect[3]" in str(failed["message"])
 
 
-async def test_a_session_that_the_server_closes_during_the_login_is_a_failed_round(tmp_path: Path) -> None:
+async def test_a_session_that_the_server_closes_during_the_login_is_a_failed_round(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     site = LoginServer(closes=True)
     async with scripted(site) as server, running(config(server, steps()), tmp_path) as bridge:
         await until(lambda: len(site.said) >= 3)
         assert bridge.chat.supervisor.epoch >= 2
         assert not bridge.chat.supervisor.is_open
+        assert {str(cause) for cause in bridge.chat.hub.stats.closes} == {"login_failed"}
         outcome = await first_round(bridge)
-        assert "server_closed" in outcome.detail
+        assert "login_failed" in outcome.detail
+    (failed,) = events(caplog, "cannot log in")
+    assert 'on_connect[3] (expect "connected"): the server ended the session: ' in str(failed["message"])
 
 
 async def test_a_refused_login_backs_off_to_the_maximum_at_once_and_succeeds_with_other_credentials(

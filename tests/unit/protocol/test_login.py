@@ -36,6 +36,21 @@ def test_transcript(name: str) -> None:
     assert run.is_done == is_done
 
 
+def test_a_server_that_ends_it_is_quoted_with_the_step_that_waited() -> None:
+    run = LoginRun([A, B])
+    assert run.cut_off("1000") == ""
+    run.start(0.0)
+    assert run.cut_off("1000") == "on_connect[3] (expect a): the server ended the session: 1000"
+    run.receive(["ERROR: no", "a", "x" * 500], 1.0)
+    said = run.cut_off("3000 Go away!")
+    assert said.startswith(
+        "on_connect[4] (expect b): the server ended the session: 3000 Go away!; it had said 'xxx"
+    )
+    assert len(said) < 350
+    run.receive(["b"], 1.0)
+    assert run.cut_off("1000") == ""
+
+
 def test_the_time_of_a_step_begins_with_it() -> None:
     run = LoginRun([S1, A, S2, B])
     run.start(100.0)
