@@ -76,8 +76,13 @@ def last_session(file: Path) -> int:
 
 
 def read_journal(file: Path) -> Journal:
-    """Read the whole journal. Raises AssertionError where messages came out of order, or twice."""
+    """Read the whole journal. Raises AssertionError where messages came out of order, or twice.
+
+    Session by session: a server that had only stopped reads the end of an old one after the beginning of the
+    next, which nobody can prevent.
+    """
     journal = Journal()
+    received: dict[int, list[str]] = {}
     lines = file.read_text(encoding="utf-8").split("\n") if file.exists() else []
     for line in lines[:-1]:  # the last is empty, or still being written
         match json.loads(line):
@@ -88,8 +93,7 @@ def read_journal(file: Path) -> Journal:
             case ["sent", session, last]:
                 journal.sent[session] = last
             case ["received", session, messages]:
-                for message in messages:
-                    journal.received.add(message)
+                received.setdefault(session, []).extend(messages)
                 journal.received_in[session] = journal.received_in.get(session, 0) + len(messages)
             case ["broke", session, fault]:
                 journal.broke.append((session, fault))
@@ -97,4 +101,7 @@ def read_journal(file: Path) -> Journal:
                 journal.violations.append(what)
             case other:
                 raise AssertionError(f"no entry of a journal: {other}")
+    for _, messages in sorted(received.items()):
+        for message in messages:
+            journal.received.add(message)
     return journal
