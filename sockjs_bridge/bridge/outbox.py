@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from sockjs_bridge.bridge.batch import Batch, Burst, utf8_bytes
+from sockjs_bridge.bridge.held import Held
 from sockjs_bridge.endpoints.receipts import Receipts
 
 
@@ -126,8 +127,7 @@ class Outbox:
 
     __slots__ = (
         "_bursts",
-        "_held_bytes",
-        "_held_messages",
+        "_held",
         "accepts_at_once",
         "limits",
         "messages",
@@ -141,8 +141,7 @@ class Outbox:
         self.accepts_at_once = True
         self.problem: str | None = None
         self._bursts: deque[Burst] = deque()
-        self._held_messages = 0
-        self._held_bytes = 0
+        self._held = Held()
         self.messages = 0
         self.size_bytes = 0
         self.resends = 0
@@ -222,22 +221,19 @@ class Outbox:
     @property
     def is_half_held(self) -> bool:
         """Whether what is held fills half of the bounds or more."""
-        limits = self.limits
-        return 2 * self._held_messages >= limits.max_messages or 2 * self._held_bytes >= limits.max_bytes
+        return self._held.fills_half(self.limits.max_messages, self.limits.max_bytes)
 
     def hold(self, batch: Batch) -> bool:
         """It was sent and may have to be sent again: it counts against the bounds until it is released.
 
         Returns `is_half_held`.
         """
-        self._held_messages += len(batch.messages)
-        self._held_bytes += batch.size_bytes
+        self._held.add(batch)
         return self.is_half_held
 
     def release(self, batch: Batch) -> None:
         """It need not be held any more."""
-        self._held_messages -= len(batch.messages)
-        self._held_bytes -= batch.size_bytes
+        self._held.remove(batch)
 
     def finish(self, bursts: list[Burst]) -> None:
         """Nothing to do: what was taken is not here any more."""
@@ -248,17 +244,17 @@ class Outbox:
 
     def _has_room(self, messages: int, size_bytes: int) -> bool:
         return (
-            self.messages + self._held_messages + messages <= self.limits.max_messages
-            and self.size_bytes + self._held_bytes + size_bytes <= self.limits.max_bytes
+            self.messages + self._held.messages + messages <= self.limits.max_messages
+            and self.size_bytes + self._held.size_bytes + size_bytes <= self.limits.max_bytes
         )
 
     def _fitting(self, messages: list[str]) -> int:
-        room_bytes = self.limits.max_bytes - self.size_bytes - self._held_bytes
-        room = max(self.limits.max_messages - self.messages - self._held_messages, 0)
+        room_bytes = self.limits.max_bytes - self.size_bytes - self._held.size_bytes
+        room = max(self.limits.max_messages - self.messages - self._held.messages, 0)
         for count, message in enumerate(messages[:room]):
             room_bytes -= utf8_bytes([message])
             if room_bytes < 0:
-                return count or int(not self._bursts and not self._held_messages)
+                return count or int(not self._bursts and not self._held.messages)
         return min(room, len(messages))
 
     def _enough_of(self, burst: Burst, wanted: int, wanted_bytes: int) -> int:

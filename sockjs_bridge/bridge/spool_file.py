@@ -123,7 +123,7 @@ class SpoolFile:
                 file = cls(connection, path)
                 file.recovered = fresh
                 file._begin()
-        except BaseException:
+        except BaseException:  # whatever it was: an open file would keep its lock
             if connection is not None:
                 connection.close()
             raise
@@ -294,7 +294,7 @@ class SpoolFile:
         try:
             yield
             self._connection.execute("COMMIT")
-        except BaseException:
+        except BaseException:  # whatever it was: half of a transaction must not stay open
             # SQLite has rolled back by itself after some errors.
             if self._connection.in_transaction:
                 self._connection.execute("ROLLBACK")

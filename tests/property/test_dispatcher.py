@@ -143,7 +143,7 @@ class DispatcherMachine(RuleBasedStateMachine):
                     assert bool(fates) != (f"{name}{number}" in told_nothing)
                     assert not fates or fates[-1] in FINAL
             assert (self.queue.messages, self.stats.messages_in_flight) == (0, 0)
-            assert (self.queue._held_messages, self.queue._held_bytes) == (0, 0)
+            assert (self.queue._held.messages, self.queue._held.size_bytes) == (0, 0)
         finally:
             self.patch.undo()
 
