@@ -97,8 +97,9 @@ class _Connector(aiohttp.BaseConnector):
             async with asyncio.timeout(timeout.sock_connect):
                 tls = self._route.tls_arguments(url)
                 sock = await self._route.dial(url, stay_at=self._addresses.get(host, ""))
-                address = str(sock.getpeername()[0])
-                protocol = await self._start(sock, tls)
+                address, spare = _look_at(sock)
+                with spare:
+                    protocol = await self._start(sock, spare, tls)
         except TimeoutError:
             text = f"no answer from {host} port {url.port}"
             raise ConnectError(Obstacle.UNREACHABLE, text) from None
@@ -110,14 +111,13 @@ class _Connector(aiohttp.BaseConnector):
         self._addresses.setdefault(host, address)
         return protocol
 
-    async def _start(self, sock: socket.socket, tls: TlsArguments) -> ResponseHandler:
-        with sock.dup() as spare:
-            try:
-                connecting = self._loop.create_connection(self._factory, sock=sock, **tls)
-                transport, protocol = await see_through(connecting, spare)
-            except BaseException:
-                let_go(sock, spare)
-                raise
+    async def _start(self, sock: socket.socket, spare: socket.socket, tls: TlsArguments) -> ResponseHandler:
+        try:
+            connecting = self._loop.create_connection(self._factory, sock=sock, **tls)
+            transport, protocol = await see_through(connecting, spare)
+        except BaseException:
+            let_go(sock, spare)
+            raise
         if tls:
             self._secured[protocol] = self._newest = transport
         return protocol
@@ -133,6 +133,15 @@ class _Connector(aiohttp.BaseConnector):
         for transport in list(self._secured.values()):
             transport.abort()
         return closing
+
+
+def _look_at(sock: socket.socket) -> tuple[str, socket.socket]:
+    """The address at the other end, and a duplicate. Both fail on a bad day: after a reset, without descriptors."""
+    try:
+        return str(sock.getpeername()[0]), sock.dup()
+    except OSError:
+        sock.close()
+        raise
 
 
 class HttpClient:
