@@ -2,11 +2,11 @@
 
 import asyncio
 from dataclasses import dataclass
-from math import inf
 from typing import Protocol
 
 from sockjs_bridge.bridge.batch import Batch, Burst, utf8_bytes
 from sockjs_bridge.bridge.hub import Hub
+from sockjs_bridge.bridge.liveness_watch import LivenessWatch
 from sockjs_bridge.bridge.login_guide import LoginGuide, LoginPlan
 from sockjs_bridge.bridge.posting import Posting
 from sockjs_bridge.bridge.tracking import Tracking
@@ -23,7 +23,6 @@ from sockjs_bridge.protocol.events import (
     SessionOpened,
 )
 from sockjs_bridge.protocol.frames import NO_STATUS
-from sockjs_bridge.protocol.liveness import Liveness, Verdict
 from sockjs_bridge.protocol.session import DROPPED, Session, State
 from sockjs_bridge.transports.base import Fate, SendResult, Transport, TransportClosed
 
@@ -81,22 +80,22 @@ class Connection:
         self._log = log
         self._debugging = log.is_debugging()
         self._loop = asyncio.get_running_loop()
-        self._liveness = Liveness(
-            now=self._loop.time(),
-            silence_timeout=limits.silence_timeout,
-            ping_interval=0.0 if transport.is_http else limits.ping_interval,
-            answers_questions=transport.is_http,
+        self._watch = LivenessWatch(
+            transport,
+            limits.silence_timeout,
+            limits.ping_interval,
+            next_ping=self._next_ping,
+            declare_dead=lambda why: self._finish(Cause.SILENCE, why),
         )
         self.reads_on = transport.is_http
         self._outgoing: Posting | Tracking = (
             Posting(hub.dispatcher)
             if transport.is_http
-            else Tracking(hub.dispatcher, self._send_ping, asks=bool(limits.ping_interval))
+            else Tracking(hub.dispatcher, self._watch.send_ping, asks=bool(limits.ping_interval))
         )
         self._guide = LoginGuide(plan, self, log) if plan is not None else None
         self.login_error: LoginError | None = None
         """Why a login has failed, if that was the end."""
-        self._look: asyncio.TimerHandle | None = None
         self._open_timer: asyncio.TimerHandle | None = None
         self._failure: AttemptFailed | None = None
         self._was_open = False
@@ -126,7 +125,7 @@ class Connection:
 
     async def _stay(self) -> AttemptFailed | SessionClosed:
         try:
-            self._plan_look()
+            self._watch.plan()
             self._handle(self._session.receive_connected())
             if self._session.state is State.CONNECTING:
                 self._open_timer = self._loop.call_later(self._limits.open_timeout, self._open_timed_out)
@@ -168,7 +167,7 @@ class Connection:
     def receive_frames(self, payloads: list[bytes]) -> None:
         """Frames from the transport, those of one read."""
         now = self._loop.time()
-        self._liveness.receive_bytes(now)
+        self._watch.note_bytes(now)
         self._hub.stats.last_receive_at = now
         self._hub.stats.bytes_received += sum(map(len, payloads))
         if self._debugging:
@@ -177,19 +176,16 @@ class Connection:
 
     def receive_ping(self) -> None:
         """The server has sent a PING."""
-        self._liveness.receive_heartbeat(self._loop.time())
-        self._plan_look()
+        self._watch.note_heartbeat()
 
     def receive_pong(self, payload: bytes = b"") -> None:
         """The server has answered a PING, or over HTTP a question."""
-        now = self._loop.time()
         if isinstance(self._outgoing, Tracking):
-            self._liveness.receive_pong(now)
+            self._watch.note_pong()
             if self._outgoing.receive_pong(payload):
                 self._hub.make_room()
         else:
-            self._liveness.receive_answer(now)
-        self._plan_look()
+            self._watch.note_answer()
 
     def receive_send_result(self, result: SendResult) -> None:
         """A request to send has been answered, or has failed."""
@@ -254,14 +250,13 @@ class Connection:
 
     def pause_reading(self) -> None:
         """A program cannot keep up."""
-        self._liveness.suspend()
+        self._watch.suspend()
         self._transport.pause_reading()
 
     def resume_reading(self) -> None:
         """All programs keep up."""
-        self._liveness.resume(self._loop.time())
+        self._watch.resume()
         self._transport.resume_reading()
-        self._plan_look()
 
     def _send(self, batch: Batch) -> None:
         if isinstance(self._outgoing, Posting):
@@ -271,10 +266,8 @@ class Connection:
             self._transport.send(batch.messages)
             self._outgoing.note_written(batch)
 
-    def _send_ping(self, number: int) -> None:
-        self._liveness.sent_ping(self._loop.time())
-        self._transport.send_ping(number)
-        self._plan_look()
+    def _next_ping(self) -> int:
+        return self._outgoing.next_ping() if isinstance(self._outgoing, Tracking) else 0
 
     def _handle(self, events: list[SessionEvent]) -> None:
         for event in events:
@@ -285,8 +278,7 @@ class Connection:
                 continue
             match event:
                 case HeartbeatReceived():
-                    self._liveness.receive_heartbeat(self._loop.time())
-                    self._plan_look()
+                    self._watch.note_heartbeat()
                 case SessionOpened():
                     self._on_opened()
                 case FrameDropped(problem, size_bytes):
@@ -303,6 +295,7 @@ class Connection:
                     event = SessionClosed(Cause.LOGIN_FAILED, event.code, self.login_error.detail)
             self._guide.end()
         self._closed = event
+        self._watch.stop()
         self._hub.detach()
         self._hub.end_epoch(event.cause, event.code, event.reason)
         self._leave_transport()
@@ -334,35 +327,6 @@ class Connection:
     def _finish(self, cause: Cause, reason: str) -> None:
         self._handle(self._session.receive_closed(cause, DROPPED, reason))
 
-    def _plan_look(self) -> None:
-        if self._look is not None:
-            self._look.cancel()
-            self._look = None
-        when = self._liveness.next_look()
-        if when < inf and self._session.state is not State.CLOSED:
-            self._look = self._loop.call_at(when, self._look_at_liveness)
-
-    def _look_at_liveness(self) -> None:
-        now = self._loop.time()
-        age = self._transport.seconds_since_last_byte()
-        if age is not None:
-            self._liveness.receive_bytes(now - age)
-        match self._liveness.judge(now):
-            case Verdict.SILENT:
-                self._finish(Cause.SILENCE, f"nothing came for {self._limits.silence_timeout:g} s")
-            case Verdict.PONG_OVERDUE:
-                self._finish(Cause.SILENCE, f"a PING was not answered for {self._limits.ping_interval:g} s")
-            case Verdict.PING_DUE:
-                self._liveness.sent_ping(now)
-                number = self._outgoing.next_ping() if isinstance(self._outgoing, Tracking) else 0
-                self._transport.send_ping(number)
-            case Verdict.QUESTION_DUE:
-                self._liveness.sent_question()
-                self._transport.send_ping(0)
-            case Verdict.ALIVE:
-                pass
-        self._plan_look()
-
     def _cancel_open_timer(self) -> None:
         if self._open_timer is not None:
             self._open_timer.cancel()
@@ -374,8 +338,7 @@ class Connection:
         self._hub.detach()
         self._settle()
         self._cancel_open_timer()
-        if self._look is not None:
-            self._look.cancel()
+        self._watch.stop()
         replaced = self._session.replaced + self._transport.replaced
         if replaced:
             self._hub.stats.text_replaced += replaced
