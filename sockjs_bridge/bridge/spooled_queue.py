@@ -2,12 +2,11 @@
 
 import asyncio
 import time
-from collections import deque
 from collections.abc import Callable
 from functools import partial
 
 from sockjs_bridge.bridge.backlog import Backlog
-from sockjs_bridge.bridge.batch import Batch, Burst, count_messages, utf8_bytes
+from sockjs_bridge.bridge.batch import Batch, Burst, utf8_bytes
 from sockjs_bridge.bridge.chunks import Recovered
 from sockjs_bridge.bridge.held import Held
 from sockjs_bridge.bridge.outbox import QueueLimits, QueueOwner
@@ -15,6 +14,7 @@ from sockjs_bridge.bridge.spool import Spool, Store
 from sockjs_bridge.bridge.spool_front import Front
 from sockjs_bridge.bridge.spool_health import SpoolHealth, SpoolWork
 from sockjs_bridge.bridge.spool_progress import Progress
+from sockjs_bridge.bridge.uncommitted import Uncommitted
 from sockjs_bridge.endpoints.receipts import MessageFate, Receipts
 from sockjs_bridge.errors import DropReason, SpoolError
 from sockjs_bridge.log import EventLog
@@ -67,9 +67,7 @@ class SpooledQueue:
         self._front = Front()
         self._backlog = Backlog()
         self._held = Held()
-        self._uncommitted: deque[Burst] = deque()
-        self._uncommitted_messages = 0
-        self._uncommitted_bytes = 0
+        self._uncommitted = Uncommitted()
         self._committed = 0
         self._used_bytes = 0
 
@@ -176,18 +174,15 @@ class SpooledQueue:
         if tasks:
             await asyncio.wait(tasks, timeout=max(deadline - self._loop.time(), 0.0))
         await self._spool.close(deadline)
-        lost = count_messages(self._uncommitted)
-        if lost:
-            self._give_up_uncommitted(lost)
+        if self._uncommitted:
+            self._give_up_uncommitted()
         if self.messages:
             self._log.info("messages stay in the spool", messages=self.messages)
 
-    def _give_up_uncommitted(self, messages: int) -> None:
+    def _give_up_uncommitted(self) -> None:
         # A disk that hangs may have them all the same.
         fate = MessageFate.REJECTED if self.problem is not None else MessageFate.IN_DOUBT
-        for burst in self._uncommitted:
-            burst.report(fate, DropReason.STOPPED)
-        self._uncommitted.clear()
+        messages = self._uncommitted.give_up(fate)
         self._owner.note_lost(messages)
         self._log.error(
             "messages could not be written to the spool before the stop, and are lost",
@@ -216,10 +211,8 @@ class SpooledQueue:
             number = self._spool.append(messages, size_bytes, time.time())
             burst = Burst(messages, size_bytes, now, receipts, number)
             self._uncommitted.append(burst)
-            self._uncommitted_messages += len(messages)
-            self._uncommitted_bytes += size_bytes
             self._used_bytes += _used(len(messages), size_bytes)
-            if at_once and self._may_ask(self._uncommitted_bytes):
+            if at_once and self._may_ask(self._uncommitted.size_bytes):
                 self._progress.ask(burst.last_number)
         return len(messages)
 
@@ -227,8 +220,8 @@ class SpooledQueue:
         limits = self.limits
         return (
             self._used_bytes + _used(messages, size_bytes) <= limits.max_spool_bytes
-            and self._uncommitted_messages + messages <= limits.max_messages
-            and self._uncommitted_bytes + size_bytes <= limits.max_bytes
+            and self._uncommitted.messages + messages <= limits.max_messages
+            and self._uncommitted.size_bytes + size_bytes <= limits.max_bytes
         )
 
     def _fitting(self, messages: list[str]) -> int:
@@ -375,10 +368,7 @@ class SpooledQueue:
 
     def _note_committed(self, last: int, sending: int) -> None:
         self._committed = last
-        while self._uncommitted and self._uncommitted[0].last_number <= last:
-            burst = self._uncommitted.popleft()
-            self._uncommitted_messages -= len(burst.messages)
-            self._uncommitted_bytes -= burst.size_bytes
+        for burst in self._uncommitted.take_until(last):
             self._admit(burst)
             self._owner.note_accepted(len(burst.messages), burst.receipts)
         self._progress.note_committed(sending)

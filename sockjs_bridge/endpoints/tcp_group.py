@@ -9,12 +9,11 @@ from sockjs_bridge.endpoints.replay import ReplayMemory
 from sockjs_bridge.endpoints.state_changes import Connected, StateChange
 from sockjs_bridge.endpoints.tcp_acceptor import TcpAcceptor
 from sockjs_bridge.endpoints.tcp_client import TcpClient
+from sockjs_bridge.endpoints.tcp_half_closed import HalfClosedClients
 from sockjs_bridge.endpoints.tcp_output import CHUNK_BYTES
 from sockjs_bridge.errors import DropReason
 from sockjs_bridge.log import EventLog
 
-_SWEEP_SECONDS = 30.0
-_SWEEPS_PER_LINGER = 4
 _FLUSH_LOOK_SECONDS = 0.02
 _GONE_LOOK_SECONDS = 0.001
 _NO_BURST = (b"", 0)
@@ -49,7 +48,6 @@ class TcpGroup:
         self.burst = _NO_BURST
         """What `deliver` is just writing: encoded, and how many messages."""
         self._emptied = emptied
-        self._awaits_opening = emptied is not None
         self.wording = options.format.make_wording(session, boot, self.counts.encoding)
         self._opened: Connected | None = None
         self._epoch = 0
@@ -63,9 +61,7 @@ class TcpGroup:
         self._behind: tuple[TcpClient, ...] = ()
         self._slow: set[TcpClient] = set()
         self._waiting: deque[TcpClient] = deque()
-        self._half_closed: set[TcpClient] = set()
-        self._sweep: asyncio.TimerHandle | None = None
-        self._last_output = 0.0
+        self._half_closed = HalfClosedClients(options, awaits_opening=emptied is not None)
         self._stopping = False
         self._stopped_messages = 0
 
@@ -150,16 +146,14 @@ class TcpGroup:
         for client in behind:
             client.send(data, count)
         self.burst = _NO_BURST
-        if self._half_closed:
-            self._last_output = asyncio.get_running_loop().time()
+        self._half_closed.note_output()
         return True
 
     def receive_change(self, change: StateChange) -> None:
         """Tell the clients, where the framing has a place for it."""
         self._opened = change if isinstance(change, Connected) else None
         self._epoch = change.epoch
-        self._awaits_opening = False
-        self.note_output()
+        self._half_closed.note_change()
         line = self.wording.change(change)
         if line:
             for client in list(self._audience):
@@ -244,8 +238,7 @@ class TcpGroup:
                 client.abort(DropReason.STOPPED)
             else:
                 client.close()
-        if self._sweep:
-            self._sweep.cancel()
+        self._half_closed.stop()
         if self._memory is not None:
             self._memory.clear()
         if self._stopped_messages:
@@ -279,7 +272,7 @@ class TcpGroup:
         undelivered = client.output.unsent_messages
         del self._clients[client]
         self.stop_delivery(client)
-        self._half_closed.discard(client)
+        self._half_closed.remove(client)
         self.note_caught_up(client)
         self.count_lost(reason, undelivered)
         self.acceptor.dismiss(client, error, undelivered)
@@ -328,8 +321,7 @@ class TcpGroup:
 
     def note_output(self) -> None:
         """Something was written: clients that send no more are served for a while longer."""
-        if self._half_closed:
-            self._last_output = asyncio.get_running_loop().time()
+        self._half_closed.note_output()
 
     def wait_for_room(self, client: TcpClient) -> None:
         """A client holds messages that the queue had no room for."""
@@ -338,8 +330,6 @@ class TcpGroup:
     def watch_half_closed(self, client: TcpClient) -> None:
         """A client sends no more, but is served on: look from time to time whether it is still there."""
         self._half_closed.add(client)
-        if self._sweep is None:
-            self._plan_sweep()
 
     def note_discarded(self, messages: int) -> None:
         """Messages came that nobody takes."""
@@ -397,20 +387,3 @@ class TcpGroup:
             ]
         )
         self._behind = tuple([client for client in self._audience if client.output.is_behind])
-
-    def _plan_sweep(self) -> None:
-        lingers = self.options.lingers
-        interval = self.options.eof_linger / _SWEEPS_PER_LINGER if lingers else _SWEEP_SECONDS
-        self._sweep = asyncio.get_running_loop().call_later(interval, self._sweep_half_closed)
-
-    def _sweep_half_closed(self) -> None:
-        now = asyncio.get_running_loop().time()
-        if self._awaits_opening:
-            self._last_output = now  # no answer can come before; it is no reason to leave
-        for client in list(self._half_closed):
-            if client.half_closed_is_over(now, self._last_output):
-                self._half_closed.discard(client)
-                client.close()
-        self._sweep = None
-        if self._half_closed:
-            self._plan_sweep()

@@ -428,11 +428,11 @@ class SpooledQueueMachine(RuleBasedStateMachine):
     def stays_within_its_bounds(self) -> None:
         queue = self.run.spool.queue
         # A burst from the disk may be a little more, and what comes back had its room before.
-        assert queue._uncommitted_messages <= self.limits.max_messages
-        assert queue._uncommitted_bytes <= self.limits.max_bytes or queue._uncommitted_messages == 1
+        assert queue._uncommitted.messages <= self.limits.max_messages
+        assert queue._uncommitted.size_bytes <= self.limits.max_bytes or queue._uncommitted.messages == 1
         assert (
             queue._used_bytes <= self.limits.max_spool_bytes
-            or queue.messages + queue._uncommitted_messages <= 1
+            or queue.messages + queue._uncommitted.messages <= 1
             or self.disk.last > 0
         )
 
