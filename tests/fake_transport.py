@@ -30,11 +30,10 @@ class FakeTransport:
         self.was_aborted = False
         self.is_reading = True
         self.limit: int | None = None
-        self.peername: object = "a file"
         self.writer: Writer
 
     def get_extra_info(self, name: str) -> object:
-        return {"peername": self.peername}.get(name)
+        return None
 
     def set_write_buffer_limits(self, high: int) -> None:
         self.limit = high

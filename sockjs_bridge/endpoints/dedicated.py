@@ -125,7 +125,7 @@ class DedicatedListener:
 
     async def start(self) -> None:
         """Begin to accept. Raises OSError."""
-        await self.acceptor.start(self._welcome)
+        self.acceptor.start(self._welcome)
 
     def deliver(self, messages: list[str], first_seq: int) -> bool:
         """Nothing is for these clients."""

@@ -6,10 +6,11 @@ import socket
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from sockjs_bridge.endpoints.accept_loop import AcceptLoop, Peer
 from sockjs_bridge.endpoints.address import ListenAddress, UnixAddress
 from sockjs_bridge.endpoints.allow_list import AllowList
 from sockjs_bridge.endpoints.base import ClientBudget
-from sockjs_bridge.endpoints.binding import BACKLOG, unlink_own
+from sockjs_bridge.endpoints.binding import unlink_own
 from sockjs_bridge.endpoints.server_tls import ServerTls
 from sockjs_bridge.endpoints.tcp_client import TcpClient
 from sockjs_bridge.endpoints.tcp_options import TcpCounts, TcpOptions
@@ -49,21 +50,16 @@ class TcpAcceptor:
         self._tls = tls
         self._handshakes = Handshakes(self, budget)
         self._allow = AllowList(options.allow) if options.allow else None
-        self._servers: list[asyncio.Server] = []
+        self._loops: list[AcceptLoop] = []
         self._gave_sockets = False
         self._find_group: Callable[[TcpClient], TcpGroup | None]
 
-    async def start(self, find_group: "Callable[[TcpClient], TcpGroup | None]") -> None:
-        """Begin to accept. `find_group` gives the group of a new client, or None to refuse it.
-
-        Raises OSError.
-        """
+    def start(self, find_group: "Callable[[TcpClient], TcpGroup | None]") -> None:
+        """Begin to accept. `find_group` gives the group of a new client, or None to refuse it."""
         self._find_group = find_group
-        loop = asyncio.get_running_loop()
-        for sock in self._sockets:
-            # Not create_unix_server: on Python 3.13 it removes the socket's file at its end, which may be another's
-            # by then, after a reload or of the service manager.
-            self._servers.append(await loop.create_server(self._new_connection, sock=sock, backlog=BACKLOG))
+        self._loops = [AcceptLoop(sock, self._new_connection, self.name, self.log) for sock in self._sockets]
+        for loop in self._loops:
+            loop.start()
         tls = "on" if self._tls is not None else None
         self.log.info(f"listening on {self.name}", framing=self.options.format.name, tls=tls)
 
@@ -74,8 +70,8 @@ class TcpAcceptor:
 
     def stop(self) -> None:
         """Accept no new client; the others are served on."""
-        for server in self._servers:
-            server.close()
+        for loop in self._loops:
+            loop.stop()
         self._handshakes.close()
         if not self._gave_sockets and isinstance(self.options.address, UnixAddress):
             unlink_own(self.options.address.path, self._inode)
@@ -117,8 +113,8 @@ class TcpAcceptor:
         self.log.info("client in", client=client.peer, clients=self.clients, certificate=client.certificate)
         return group
 
-    def _new_connection(self) -> asyncio.Protocol:
-        client = TcpClient(self)
+    def _new_connection(self, peer: Peer) -> asyncio.Protocol:
+        client = TcpClient(self, peer)
         return client if self._tls is None else TlsConnection(client, self._tls.context, self._handshakes)
 
     def dismiss(self, client: TcpClient, error: Exception | None, undelivered_messages: int) -> None:

@@ -4,6 +4,7 @@ import asyncio
 import socket
 from typing import TYPE_CHECKING, cast
 
+from sockjs_bridge.endpoints.accept_loop import Peer
 from sockjs_bridge.endpoints.answering import Answering
 from sockjs_bridge.endpoints.envelope import EnvelopeDecoder
 from sockjs_bridge.endpoints.http_guard import Finding, HttpGuard
@@ -28,7 +29,7 @@ _LAST_WORDS_SECONDS = 1.0
 class TcpClient(asyncio.Protocol):
     """A client of a TcpAcceptor. All methods run on the event loop; none is called for each message."""
 
-    def __init__(self, acceptor: "TcpAcceptor") -> None:
+    def __init__(self, acceptor: "TcpAcceptor", peer: Peer) -> None:
         self._acceptor = acceptor
         self._options = acceptor.options
         self._loop = asyncio.get_running_loop()
@@ -44,28 +45,20 @@ class TcpClient(asyncio.Protocol):
         self._input: TcpInput
         self.output: TcpOutput
         self.accepted = False
-        self.host = ""
-        """Its numeric address; empty on a Unix socket."""
-        self.peer = ""
+        self.host = peer.host
+        self.peer = peer.name
         self.certificate: str | None = None
         """The name in its certificate, where it had to show one."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """The listener has accepted a program."""
         self._transport = cast("asyncio.Transport", transport)
-        peer = transport.get_extra_info("peername")
-        if isinstance(peer, tuple):
-            self.host, self.peer = peer[0], f"{peer[0]}:{peer[1]}"
-            self.certificate = transport.get_extra_info("certificate")
-        else:
-            self.peer = "unix"
+        self.certificate = transport.get_extra_info("certificate")
         group = self._acceptor.admit(self)
         if group is None:
             self._transport.close()
             return
         self.accepted = True
-        if isinstance(peer, tuple):
-            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         self._group = group
         self.output = TcpOutput(self._transport, group.wording)
         decoder = self._options.format.make_decoder(self._options.max_message_bytes)

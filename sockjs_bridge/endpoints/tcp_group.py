@@ -118,7 +118,7 @@ class TcpGroup:
     async def start(self) -> None:
         """Begin to accept. Raises OSError."""
         if self._emptied is None:
-            await self.acceptor.start(lambda _: None if self._stopping else self)
+            self.acceptor.start(lambda _: None if self._stopping else self)
 
     def deliver(self, messages: list[str], first_seq: int) -> bool:
         """Write messages to every client, encoded once; answers whether there is one."""

@@ -44,7 +44,7 @@ class TlsConnection(asyncio.Protocol, asyncio.Transport):
         self._records: list[tuple[int, int]] = []
         self._control_bytes = 0
         self._error: Exception | None = None
-        self.peer = ""
+        self.peer = client.peer
 
     # What the event loop calls.
 
@@ -52,9 +52,7 @@ class TlsConnection(asyncio.Protocol, asyncio.Transport):
         """Somebody has connected: begin the handshake, if they may."""
         self._socket = cast("asyncio.Transport", transport)
         self._socket.set_write_buffer_limits(0)
-        host, port, *_ = transport.get_extra_info("peername")
-        self.peer = f"{host}:{port}"
-        if not self._handshakes.enter(self, host):
+        if not self._handshakes.enter(self, self._client.host):
             self._socket.abort()
             return
         self._timer = asyncio.get_running_loop().call_later(HANDSHAKE_SECONDS, self._give_up)

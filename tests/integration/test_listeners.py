@@ -199,7 +199,7 @@ async def test_a_reader_that_died_behind_its_eof_is_found(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The loop never reports the death of a half-closed peer: the kernel's state of the connection does."""
-    monkeypatch.setattr("sockjs_bridge.endpoints.tcp_group._SWEEP_SECONDS", 0.02)
+    monkeypatch.setattr("sockjs_bridge.endpoints.tcp_half_closed._SWEEP_SECONDS", 0.02)
     listener = 'direction = "from-server"'
     async with (
         scripted(echo) as server,

@@ -40,6 +40,7 @@ class Noted:
     """What a client does on behalf of its output."""
 
     def __init__(self) -> None:
+        self.host, self.peer = "192.0.2.1", "192.0.2.1:5000"
         self.output: TcpOutput
         self.burst = (b"", 0)
 
@@ -59,7 +60,6 @@ class TlsOutputMachine(RuleBasedStateMachine):
     @initialize(room=st.integers(0, 100_000))
     def begin(self, room: int) -> None:
         self.client, self.socket, self.peer = Noted(), FakeTransport(1 << 30), TlsPeer(CONTEXT)
-        self.socket.peername = ("192.0.2.1", 5000)
         self.loop = asyncio.new_event_loop()
         door = cast("Handshakes", OpenDoor())
         connection = TlsConnection(cast("TcpClient", self.client), TLS.context, door)

@@ -6,6 +6,7 @@ from typing import cast
 
 import pytest
 
+from sockjs_bridge.endpoints.accept_loop import Peer
 from sockjs_bridge.endpoints.address import UnixAddress
 from sockjs_bridge.endpoints.base import DeliveryCounts
 from sockjs_bridge.endpoints.receipts import Receipts
@@ -75,7 +76,7 @@ class House:
 
     def client(self, room: int = 0) -> tuple[TcpClient, FakeTransport]:
         transport = FakeTransport(room)
-        client = TcpClient(cast("TcpAcceptor", self.door))
+        client = TcpClient(cast("TcpAcceptor", self.door), Peer("127.0.0.1", "127.0.0.1:5000"))
         transport.writer = client
         client.connection_made(transport)  # type: ignore[arg-type]  # as much of one as it needs
         return client, transport
@@ -267,4 +268,4 @@ async def test_what_was_dropped_is_logged_once(caplog: pytest.LogCaptureFixture)
     for _ in range(10):
         house.deliver("abc")
     told = events(caplog, "dropped the oldest")
-    assert [(each["reason"], each["client"]) for each in told] == [("slow_client", "unix")]
+    assert [(each["reason"], each["client"]) for each in told] == [("slow_client", "127.0.0.1:5000")]

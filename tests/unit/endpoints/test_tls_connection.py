@@ -38,6 +38,7 @@ class Noted:
     """A client that keeps what it is told."""
 
     def __init__(self) -> None:
+        self.host, self.peer = "192.0.2.1", "192.0.2.1:5000"
         self.heard: list[object] = []
         self.serves_on = False
 
@@ -83,7 +84,6 @@ class Visit:
 
     def __init__(self, tls: ServerTls, context: ssl.SSLContext, door: Door, handshakes: Handshakes) -> None:
         self.client, self.socket, self.peer = Noted(), FakeTransport(ROOM), TlsPeer(context)
-        self.socket.peername = ("192.0.2.1", 5000)
         self.door = door
         self.connection = TlsConnection(cast("TcpClient", self.client), tls.context, handshakes)
         self.socket.writer = self.connection
@@ -259,7 +259,7 @@ async def test_answers_of_tls_that_nobody_reads_are_bounded(visit: Visit) -> Non
 
 async def test_an_address_that_may_not_come_gets_no_handshake(house: House) -> None:
     visit = house.visit()
-    visit.socket.peername = ("192.0.2.66", 5000)
+    visit.client.host, visit.connection.peer = "192.0.2.66", "192.0.2.66:5000"
     visit.connect()
     assert visit.socket.was_aborted
     assert house.budget.used == 0
