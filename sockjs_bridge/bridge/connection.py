@@ -281,9 +281,10 @@ class Connection:
                     self._watch.note_heartbeat()
                 case SessionOpened():
                     self._on_opened()
-                case FrameDropped(problem, size_bytes):
-                    self._hub.stats.frames_dropped += 1
-                    self._log.repeated(f"left out a frame from the server: {problem}", size_bytes=size_bytes)
+                case FrameDropped(problem, size_bytes, frames):
+                    self._hub.stats.frames_dropped += frames
+                    text = f"left out a frame from the server: {problem}"
+                    self._log.repeated(text, size_bytes=size_bytes, frames=frames if frames > 1 else None)
                 case SessionClosed():
                     self._on_closed(event)
 

@@ -26,10 +26,12 @@ class HeartbeatReceived:
 
 @dataclass(frozen=True, slots=True)
 class FrameDropped:
-    """A frame could not be understood and was left out; the session goes on."""
+    """Frames in a row could not be understood, each for the same reason, and were left out; the session goes on."""
 
     problem: str
     size_bytes: int
+    """Of all of them."""
+    frames: int = 1
 
 
 @dataclass(frozen=True, slots=True)

@@ -99,12 +99,12 @@ class Session:
             try:
                 frame = decode_frame(payload)
             except FrameError as error:
-                events.append(FrameDropped(str(error), len(payload)))
+                _drop(events, str(error), len(payload))
                 continue
             match frame:
                 case MessageFrame(messages) if self.state is State.CONNECTING:
                     if messages:
-                        events.append(FrameDropped("messages came before the open frame", len(payload)))
+                        _drop(events, "messages came before the open frame", len(payload))
                 case MessageFrame(messages):
                     if messages:
                         events.append(MessagesReceived(messages))
@@ -136,3 +136,12 @@ class Session:
         except UnicodeDecodeError:
             self.replaced += 1
             return payload.decode(errors="replace")
+
+
+def _drop(events: list[SessionEvent], problem: str, size_bytes: int) -> None:
+    """Leave out a frame. A server that sends tens of thousands of them in one read makes one event, not as many."""
+    last = events[-1] if events else None
+    if type(last) is FrameDropped and last.problem == problem:
+        events[-1] = FrameDropped(problem, last.size_bytes + size_bytes, last.frames + 1)
+    else:
+        events.append(FrameDropped(problem, size_bytes))

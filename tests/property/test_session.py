@@ -33,7 +33,7 @@ RAW_BURSTS = st.lists(st.lists(st.binary(max_size=6), min_size=1, max_size=4), m
 
 
 def joined(events: Iterable[SessionEvent]) -> list[SessionEvent]:
-    """The events with neighbouring messages and heartbeats put together: how they are grouped is no promise."""
+    """The events with neighbours of one kind put together: how they are grouped is no promise."""
     result: list[SessionEvent] = []
     for event in events:
         match event, result:
@@ -41,6 +41,8 @@ def joined(events: Iterable[SessionEvent]) -> list[SessionEvent]:
                 result[-1] = MessagesReceived(before + messages)
             case HeartbeatReceived(), [*_, HeartbeatReceived()]:
                 pass
+            case FrameDropped(why, more, count), [*_, FrameDropped(same, size, frames)] if why == same:
+                result[-1] = FrameDropped(why, size + more, frames + count)
             case _:
                 result.append(event)
     return result

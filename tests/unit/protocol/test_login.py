@@ -36,6 +36,13 @@ def test_transcript(name: str) -> None:
     assert run.is_done == is_done
 
 
+def test_a_step_that_waits_in_vain_names_itself() -> None:
+    run = LoginRun([A, B])
+    assert run.overdue() == "no step waits"
+    run.start(0.0)
+    assert run.overdue() == f"on_connect[3] (expect a): no such message came within {A.timeout:g} s"
+
+
 def test_a_server_that_ends_it_is_quoted_with_the_step_that_waited() -> None:
     run = LoginRun([A, B])
     assert run.cut_off("1000") == ""

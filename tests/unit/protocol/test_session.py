@@ -123,6 +123,14 @@ def test_section_2_a_heartbeat_is_reported() -> None:
     assert opened().receive_frames([b"h"]) == [HeartbeatReceived()]
 
 
+def test_heartbeats_of_one_read_in_a_row_say_no_more_than_one() -> None:
+    assert opened().receive_frames([b"h", b"h", b'a["x"]', b"h"]) == [
+        HeartbeatReceived(),
+        MessagesReceived(["x"]),
+        HeartbeatReceived(),
+    ]
+
+
 def test_section_2_runs_of_h_are_ignored_even_before_the_open_frame() -> None:
     session = Session()
     assert session.receive_frames([b"h" * 2048 + b"\n"]) == []
@@ -244,6 +252,17 @@ def test_a_frame_of_no_kind_is_dropped_and_the_session_goes_on() -> None:
     assert session.receive_frames([b'a["y"]']) == [MessagesReceived(["y"])]
 
 
+def test_frames_that_are_left_out_in_a_row_make_one_event_for_each_reason() -> None:
+    burst = [b"?", b"??", b'a["broken', b"?", b'a["y"]', b"?"]
+    assert opened().receive_frames(burst) == [
+        FrameDropped("it begins like no SockJS frame", 3, frames=2),
+        FrameDropped("its array of messages is not valid JSON", 9),
+        FrameDropped("it begins like no SockJS frame", 1),
+        MessagesReceived(["y"]),
+        FrameDropped("it begins like no SockJS frame", 1),
+    ]
+
+
 def test_rule_w_any_character_may_arrive_escaped_and_a_lone_surrogate_is_valid() -> None:
     events = opened().receive_frames([b'a["\\u0068\\u0069"]', b'a["\\ud800"]'])
     assert events == [MessagesReceived(["hi"]), MessagesReceived(["\ud800"])]
@@ -314,6 +333,13 @@ def test_section_5_the_code_of_the_close_frame_comes_first() -> None:
         Cause.SERVER_CLOSED, 1000
     )
     assert events == [SessionClosed(Cause.SERVER_CLOSED, 3000, "Go away!")]
+
+
+def test_an_open_frame_does_not_open_a_session_that_is_leaving() -> None:
+    session = Session()
+    session.close()
+    assert session.receive_frames([b"o"]) == []
+    assert session.state is State.CLOSING
 
 
 def test_what_still_arrives_while_we_are_leaving_is_delivered() -> None:

@@ -90,6 +90,10 @@ def test_other_urls_do_not_mean_the_raw_websocket(written: str) -> None:
     assert not BaseUrl.parse(written).raw_websocket
 
 
+def test_info_is_asked_below_the_base_with_the_query_of_the_user() -> None:
+    assert str(BaseUrl.parse("https://host/echo?token=x").info()) == "https://host/echo/info?token=x"
+
+
 @pytest.mark.parametrize(
     ("written", "base", "secure"),
     [
