@@ -140,3 +140,7 @@ class ConnectError(BridgeError):
         self.obstacle = obstacle
         self.detail = detail
         self.status = status
+
+    def to_keep(self) -> "ConnectError":
+        """The same without its traceback: that holds every frame on the way, and what they have read."""
+        return ConnectError(self.obstacle, self.detail, status=self.status)

@@ -50,30 +50,30 @@ class FrameSplitter:
     `max_frame_bytes` ends the cutting: after it `feed` and `end` raise ProtocolError for ever.
     """
 
-    __slots__ = ("_max_frame_bytes", "_max_line_bytes", "_read_lines", "_unfinished", "error")
+    __slots__ = ("_max_frame_bytes", "_max_line_bytes", "_read_lines", "_unfinished", "problem")
 
     def __init__(self, read_lines: LineReader, max_frame_bytes: int) -> None:
         self._read_lines = read_lines
         self._max_frame_bytes = max_frame_bytes
         self._max_line_bytes = max_frame_bytes * read_lines.growth + _WRAPPING_BYTES
         self._unfinished = bytearray()
-        self.error: ProtocolError | None = None
-        """Set once the body cannot be cut any further."""
+        self.problem = ""
+        """Why the body cannot be cut any further."""
 
     def feed(self, data: bytes) -> list[bytes]:
         """The frames that end in `data`, as the reader returns them.
 
         Raises ProtocolError where no frame comes before one that is too large; otherwise the frames are
-        returned, `error` is set and the next call raises it.
+        returned, `problem` is set and the next call raises it.
         """
-        if self.error is not None:
-            raise self.error
+        if self.problem:
+            raise ProtocolError(self.problem)
         may_be_too_large = len(self._unfinished) + len(data) > self._max_frame_bytes
         end = data.rfind(b"\n")
         frames: list[bytes] = []
         if end >= 0:
             frames = self._frames(self._finish(data[:end]), may_be_too_large)
-        if self.error is None:
+        if not self.problem:
             self._unfinished += data[end + 1 :]
             if len(self._unfinished) > self._max_line_bytes:
                 self._fail()
@@ -81,8 +81,8 @@ class FrameSplitter:
 
     def end(self) -> list[bytes]:
         """The body has ended: its last frame, if it came without the end of its line. Raises as `feed` does."""
-        if self.error is not None:
-            raise self.error
+        if self.problem:
+            raise ProtocolError(self.problem)
         return self._frames_or_error(self._frames(self._finish(b""), True))
 
     def _finish(self, lines: bytes) -> bytes:
@@ -111,12 +111,12 @@ class FrameSplitter:
         return pieces
 
     def _fail(self) -> None:
-        self.error = ProtocolError(f"a frame is larger than {self._max_frame_bytes} bytes")
+        self.problem = f"a frame is larger than {self._max_frame_bytes} bytes"
         self._unfinished.clear()
 
     def _frames_or_error(self, frames: list[bytes]) -> list[bytes]:
-        if self.error is not None and not frames:
-            raise self.error
+        if self.problem and not frames:
+            raise ProtocolError(self.problem)
         return frames
 
 

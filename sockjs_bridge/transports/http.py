@@ -170,7 +170,8 @@ class HttpTransport:
             try:
                 brought_frames = await self._receive_response()
             except ConnectError as error:
-                self._end(TransportClosed(Cause.TRANSPORT_LOST, DROPPED, error.detail, failure=error))
+                failure = error.to_keep()
+                self._end(TransportClosed(Cause.TRANSPORT_LOST, DROPPED, error.detail, failure))
             except ProtocolError as error:
                 self._end(TransportClosed(Cause.PROTOCOL_VIOLATION, DROPPED, str(error)))
             else:
@@ -194,8 +195,8 @@ class HttpTransport:
                 for start in range(0, len(data), _LARGEST_BITE_BYTES):
                     begun = monotonic()
                     self._hand_on(body.feed(data[start : start + _LARGEST_BITE_BYTES]))
-                    if body.error is not None:
-                        raise body.error
+                    if body.problem:
+                        raise ProtocolError(body.problem)
                     if monotonic() - begun > LONGEST_TURN_SECONDS:
                         await asyncio.sleep(0)
         self._hand_on(body.end())

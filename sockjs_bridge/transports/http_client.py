@@ -257,10 +257,19 @@ class _ErrorsOf:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if isinstance(error, aiohttp.ClientError):
+            _forget_frames(error)
             failure = tls_failure(error) or self._connector.tls_failure
             if failure is not None:
                 raise explain_tls(failure, self._route.tls.name_of(self._url.raw_host or "")) from error
             raise _explain(error, self._url) from error
+
+
+def _forget_frames(error: BaseException) -> None:
+    """In aiohttp it is in a circle with the frame that has read the answer: up to 256 KiB for each attempt."""
+    link: BaseException | None = error
+    while link is not None:
+        link.__traceback__ = None
+        link = link.__cause__ or link.__context__
 
 
 def _explain(error: aiohttp.ClientError, url: URL) -> ConnectError:

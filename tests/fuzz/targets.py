@@ -99,7 +99,7 @@ def _split(transport: str, encoding: str, pieces: list[bytes]) -> tuple[list[byt
         found = [line for several in found for line in several.split(b"\n")]
     assert all(len(each) <= _LIMIT for each in found)
     # A run of `h` is a prelude where it comes first, and says nothing elsewhere.
-    return [each for each in found if each.strip(b"h\r ") or len(each) == 1], splitter.error is not None
+    return [each for each in found if each.strip(b"h\r ") or len(each) == 1], bool(splitter.problem)
 
 
 def _framing(make_decoder: Callable[[int], Decoder]) -> Target:

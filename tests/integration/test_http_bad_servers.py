@@ -1,7 +1,10 @@
 """Servers and proxies that misbehave over HTTP, where the bridge receives. A local client stays through all of it."""
 
 import asyncio
+import gc
+from collections.abc import Iterator
 from pathlib import Path
+from types import FrameType
 
 import pytest
 
@@ -50,6 +53,40 @@ async def test_a_frame_without_end(tmp_path: Path, caplog: pytest.LogCaptureFixt
         backend.push('a["still here"]')
         assert await program.line() == "still here"
         assert sent_bytes < 16 << 20
+
+
+@pytest.fixture
+def _without_collector() -> Iterator[None]:
+    gc.collect()
+    gc.disable()
+    yield
+    gc.enable()
+
+
+@pytest.mark.usefixtures("_without_collector")
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n30003\r\no\n" + b"x" * (1 << 20),
+        b"HTTP/1.1 200 OK\r\nX: " + b"x" * (1 << 20),
+        b"SSH-2.0" + b"x" * (1 << 20),
+    ],
+    ids=["frame", "header", "no HTTP"],
+)
+async def test_what_a_failed_attempt_has_read_is_not_kept(tmp_path: Path, answer: bytes) -> None:
+    """An error holds the frames that it came through. In a circle with them it waits for the garbage collector."""
+
+    async def receive(peer: Peer) -> None:
+        await peer.send(answer)
+        await peer.until_closed()
+
+    backend = Backend(receive=receive)
+    settings = over("xhr-streaming", more='max_frame_size = "64KiB"')
+    async with scripted(backend) as server, running(one_session(server.url(), settings), tmp_path):
+        await until(lambda: len(backend.session_ids) > 3)
+    frames = {each.f_code.co_qualname for each in gc.get_objects() if isinstance(each, FrameType)}
+    readers = {"ResponseHandler.data_received", "HttpTransport._receive_response", "FrameSplitter.feed"}
+    assert not frames & readers
 
 
 @every_transport

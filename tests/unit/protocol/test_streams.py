@@ -376,7 +376,7 @@ def test_a_frame_as_large_as_allowed_passes(transport: str) -> None:
     splitter = splitter_of(transport, 10)
     assert splitter.feed(on_the_wire(transport, b'a["12345"]')) == [b'a["12345"]']
     assert splitter.end() == []
-    assert splitter.error is None
+    assert not splitter.problem
 
 
 @pytest.mark.parametrize("transport", TRANSPORTS)
@@ -400,7 +400,7 @@ def test_frames_before_the_large_one_are_not_lost(transport: str) -> None:
     splitter = splitter_of(transport, 10)
     body = b"".join(on_the_wire(transport, frame) for frame in (b"o", b"h", b'a["123456"]', b"h"))
     assert splitter.feed(body) == [b"o", b"h"]
-    assert splitter.error is not None
+    assert splitter.problem
     with pytest.raises(ProtocolError, match=TOO_LARGE):
         splitter.feed(b"h\n")
     with pytest.raises(ProtocolError, match=TOO_LARGE):
