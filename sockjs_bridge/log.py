@@ -42,7 +42,7 @@ class EventLog:
         return self._bind(fields, self._identity, is_one_of_many=True)
 
     def is_debugging(self) -> bool:
-        """Whether debug lines are written. Ask once and keep the answer: never for each message."""
+        """Whether debug lines are written. Ask once for many messages: it is not free."""
         return self._logger.isEnabledFor(logging.DEBUG)
 
     def debug(self, event: str, **fields: FieldValue) -> None:

@@ -78,7 +78,6 @@ class Connection:
         self._limits = limits
         self._watcher = watcher
         self._log = log
-        self._debugging = log.is_debugging()
         self._loop = asyncio.get_running_loop()
         self._watch = LivenessWatch(
             transport,
@@ -170,7 +169,7 @@ class Connection:
         self._watch.note_bytes(now)
         self._hub.stats.last_receive_at = now
         self._hub.stats.bytes_received += sum(map(len, payloads))
-        if self._debugging:
+        if self._log.is_debugging():
             self._log.debug("received frames", frames=str(payloads))
         self._handle(self._session.receive_frames(payloads))
 
@@ -217,7 +216,7 @@ class Connection:
         """Send messages that are no program's: nobody waits for them, and they are not sent again."""
         if self._session.state is not State.OPEN or not self._transport.can_send:
             return False
-        self._transport.send(messages)
+        self._hand_over(messages)
         self._hub.stats.own_messages += len(messages)
         return True
 
@@ -261,10 +260,15 @@ class Connection:
     def _send(self, batch: Batch) -> None:
         if isinstance(self._outgoing, Posting):
             self._outgoing.begin(batch)
-            self._transport.send(batch.messages)
+            self._hand_over(batch.messages)
         else:
-            self._transport.send(batch.messages)
+            self._hand_over(batch.messages)
             self._outgoing.note_written(batch)
+
+    def _hand_over(self, messages: list[str]) -> None:
+        if self._log.is_debugging():
+            self._log.debug("sending", content=str(messages))
+        self._transport.send(messages)
 
     def _next_ping(self) -> int:
         return self._outgoing.next_ping() if isinstance(self._outgoing, Tracking) else 0

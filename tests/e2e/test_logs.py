@@ -2,9 +2,11 @@
 
 import json
 import re
+import signal
 import socket
 import threading
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -168,7 +170,28 @@ def test_frames_are_told_at_debug_only(server: RealServer, start_bridge: BridgeS
     with LineClient(bridge.port) as client:
         client.send("find me")
         assert client.read(1) == ["find me"]
+    assert "find me" in bridge.wait_for_log("sending", level="debug")["content"]
     assert "find me" in bridge.wait_for_log("received frames", level="debug", nth=2)["frames"]
+
+
+def test_a_reload_to_debug_tells_frames_of_the_session_that_is_open(
+    server: RealServer, start_bridge: BridgeStarter, tmp_path: Path
+) -> None:
+    """To see a fault is often only possible as long as the connection that has it is there."""
+    config = smallest(server.url("/echo"))
+    bridge = start_bridge(config)
+    bridge.wait_open()
+    with LineClient(bridge.port) as client:
+        client.send("before")
+        assert client.read(1) == ["before"]
+        (tmp_path / "bridge.toml").write_text('[log]\nlevel = "debug"\n' + config)
+        bridge.send_signal(signal.SIGHUP)
+        bridge.wait_for_log("reloaded")
+        client.send("find me")
+        assert client.read(1) == ["find me"]
+    assert "find me" in bridge.wait_for_log("sending")["content"]
+    assert "find me" in bridge.wait_for_log("received frames")["frames"]
+    assert len(bridge.log_lines("open")) == 1
 
 
 def test_text_is_for_people(server: RealServer, start_bridge: BridgeStarter) -> None:
