@@ -129,7 +129,7 @@ async def test_max_clients(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> 
 
 async def test_half_close_serves_the_answer_and_then_closes(tmp_path: Path) -> None:
     """What `echo hi | nc -N localhost 9000` does: the last line may lack its LF."""
-    listener = 'eof_linger = "100ms"'
+    listener = 'eof_linger = "500ms"'
     async with (
         scripted(echo) as server,
         running(one_session(server.url(), listener=listener), tmp_path) as bridge,
@@ -149,7 +149,7 @@ async def test_output_prolongs_the_linger_but_not_for_ever(tmp_path: Path) -> No
             await peer.send_text('a["tick"]')
             await asyncio.sleep(0.01)
 
-    listener = 'eof_linger = "40ms"'
+    listener = 'eof_linger = "200ms"'
     async with (
         scripted(chatty) as server,
         running(one_session(server.url(), listener=listener), tmp_path) as bridge,
