@@ -171,9 +171,10 @@ class Peer:
             pass
 
     def reset(self) -> None:
-        """Break the connection with a RST."""
-        sock: socket.socket = self._writer.get_extra_info("socket")
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        """Break the connection with a RST, if it is still there."""
+        sock: socket.socket | None = self._writer.get_extra_info("socket")
+        if sock is not None:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self._writer.transport.abort()
 
     def close(self) -> None:

@@ -18,6 +18,7 @@ from urllib.parse import parse_qs
 from tests.scripted import Peer
 
 HTTP_TRANSPORTS = ("xhr-streaming", "eventsource", "htmlfile", "xhr-polling", "jsonp-polling")
+TRANSPORTS = ("websocket", "websocket-raw", *HTTP_TRANSPORTS)
 PATHS = {
     "xhr_streaming": "xhr-streaming",
     "eventsource": "eventsource",

@@ -4,16 +4,6 @@ import json
 
 from tests.bridge_process import BridgeProcess
 
-TRANSPORTS = (
-    "websocket",
-    "websocket-raw",
-    "xhr-streaming",
-    "xhr-polling",
-    "eventsource",
-    "htmlfile",
-    "jsonp-polling",
-)
-
 QUICK = """\
 connect_timeout = "800ms"
 open_timeout = "1s"

@@ -7,9 +7,8 @@ usage: python -m tests.faults.flood_server; prints its port, ends when standard 
 
 import asyncio
 import json
-import os
-import sys
 
+from tests.faults.serving import serve_until_input_ends
 from tests.scripted import TEXT, Peer, websocket_frame
 from tests.scripted_http import PRELUDES
 
@@ -51,15 +50,5 @@ async def _stream(peer: Peer, opened: set[str]) -> None:
             return
 
 
-async def _main() -> None:
-    listening = await asyncio.start_server(_serve, "127.0.0.1", 0)
-    print(json.dumps({"port": listening.sockets[0].getsockname()[1]}), flush=True)
-    commands = asyncio.StreamReader()
-    loop = asyncio.get_running_loop()
-    await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(commands), sys.stdin)
-    await commands.read()
-    os._exit(0)  # what pours at this moment need not be told
-
-
 if __name__ == "__main__":
-    asyncio.run(_main())
+    asyncio.run(serve_until_input_ends(_serve))

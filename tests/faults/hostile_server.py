@@ -4,12 +4,11 @@ usage: python -m tests.faults.hostile_server; prints its port, ends when standar
 """
 
 import asyncio
-import json
 import os
-import sys
 from collections.abc import Awaitable, Callable, Iterator
 from itertools import repeat
 
+from tests.faults.serving import serve_until_input_ends
 from tests.scripted import CONTINUATION, PING, TEXT, Peer, websocket_frame
 from tests.scripted_http import PRELUDES
 
@@ -117,15 +116,5 @@ async def _pour(send: Callable[[bytes], Awaitable[None]], pieces: Iterator[bytes
     await asyncio.sleep(3600)  # it is over only when the bridge says so
 
 
-async def _main() -> None:
-    listening = await asyncio.start_server(_serve, "127.0.0.1", 0)
-    print(json.dumps({"port": listening.sockets[0].getsockname()[1]}), flush=True)
-    commands = asyncio.StreamReader()
-    loop = asyncio.get_running_loop()
-    await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(commands), sys.stdin)
-    await commands.read()
-    os._exit(0)  # what pours at this moment need not be told
-
-
 if __name__ == "__main__":
-    asyncio.run(_main())
+    asyncio.run(serve_until_input_ends(_serve))

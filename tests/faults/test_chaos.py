@@ -11,11 +11,12 @@ import pytest
 
 from tests.bridge_process import BridgeProcess, BridgeStarter, wait_until
 from tests.faults.accounts import Accounts
-from tests.faults.configuration import HEAD, TRANSPORTS, admin_port, port_of, session
+from tests.faults.configuration import HEAD, admin_port, port_of, session
 from tests.faults.conftest import ServerStarter
 from tests.faults.journal import Journal
 from tests.faults.programs import NumberedProgram
 from tests.faults.server_process import FaultServerProcess
+from tests.scripted_http import TRANSPORTS
 
 KINDS = ("kill", "rst", "silence", "half", "c", "o", "404", "500", "hang", "stall")
 CODES = (1000, 1002, 2010, 3000, 3001, 4001)

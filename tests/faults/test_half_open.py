@@ -6,11 +6,12 @@ from collections.abc import Callable
 import pytest
 
 from tests.bridge_process import BridgeProcess, BridgeStarter, wait_until
-from tests.faults.configuration import HEAD, TRANSPORTS, session
+from tests.faults.configuration import HEAD, session
 from tests.faults.conftest import ServerStarter
 from tests.faults.moments import first_after, moment, now
 from tests.faults.tcp_proxy import TcpProxy, Way
 from tests.real_servers import RealServer
+from tests.scripted_http import TRANSPORTS
 
 SILENCE_TIMEOUT = 2.5
 CONNECT_TIMEOUT = 1.0

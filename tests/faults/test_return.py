@@ -6,10 +6,11 @@ from contextlib import ExitStack
 import pytest
 
 from tests.bridge_process import BridgeStarter
-from tests.faults.configuration import HEAD, TRANSPORTS, session
+from tests.faults.configuration import HEAD, session
 from tests.faults.conftest import ServerStarter
 from tests.faults.moments import moment, now
 from tests.faults.tcp_proxy import Accepting, TcpProxy
+from tests.scripted_http import TRANSPORTS
 
 FAULTS = (Accepting.REFUSE, Accepting.RESET, Accepting.ERROR)
 

@@ -1,7 +1,6 @@
 """A full or failing disk under the spool of a bridge: it takes no more, says so, and heals; nothing acknowledged is lost."""
 
 import http.client
-import os
 import shutil
 import signal
 import subprocess
@@ -18,6 +17,7 @@ from tests.faults.conftest import ServerStarter
 from tests.faults.envelope_writer import EnvelopeWriter
 from tests.faults.server_process import FaultServerProcess
 from tests.faults.spool_file_copy import left_in
+from tests.small_disk import small_disk_at
 
 STOPS = "the spool takes no messages"
 HEALS = "the spool takes messages again"
@@ -27,20 +27,8 @@ HEALS_WITHIN = 5.0
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    if os.geteuid() != 0:
-        pytest.skip("only root can mount a small disk")
-    folder = tmp_path / "small"
-    folder.mkdir()
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", folder],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if mounted.returncode:
-        pytest.skip(f"no disk can be mounted here: {mounted.stderr.strip()}")
-    yield folder
-    subprocess.run(["umount", "--lazy", folder], check=True)
+    with small_disk_at(tmp_path / "small", "4m") as folder:
+        yield folder
 
 
 def fill(folder: Path) -> Path:

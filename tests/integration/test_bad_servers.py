@@ -11,13 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.in_process import events, log_everything, one_session, running, until
+from tests.in_process import events, one_session, running, until
 from tests.scripted import CONTINUATION, PONG, TEXT, Peer, scripted, websocket_frame
-
-
-@pytest.fixture(autouse=True)
-def _logged(caplog: pytest.LogCaptureFixture) -> None:
-    log_everything(caplog)
 
 
 def unused_port() -> int:

@@ -11,18 +11,13 @@ import pytest
 
 from sockjs_bridge.endpoints.base import ClientBudget
 from sockjs_bridge.errors import ConfigError
-from tests.in_process import Program, Running, events, log_everything, one_session, running, until
+from tests.in_process import Program, Running, events, one_session, running, until
 from tests.scripted import CLOSE, PING, PONG, TEXT, Peer, ScriptedServer, scripted
 from tests.scripted_http import HTTP_TRANSPORTS, Backend, over
 
 DEDICATED = 'mode = "dedicated"'
 # A client that closes has sent an end of its stream, as one that still reads would.
 QUICK_EOF = 'eof_linger = "50ms"'
-
-
-@pytest.fixture(autouse=True)
-def _logged(caplog: pytest.LogCaptureFixture) -> None:
-    log_everything(caplog)
 
 
 class Echo:

@@ -12,7 +12,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from sockjs_bridge.bridge.supervisor import Supervisor
-from tests.in_process import Program, Running, events, log_everything, one_session, running, until
+from tests.in_process import Program, Running, events, one_session, running, until
 from tests.real_servers import RealServer
 from tests.scripted import CLOSE, PING, PONG, TEXT, Peer, Script, ScriptedServer, scripted
 from tests.scripted_http import Backend, over
@@ -149,7 +149,6 @@ async def test_unconfirmed_messages_cause_a_ping_within_a_second_and_its_answer_
 async def test_a_break_leaves_exactly_the_unconfirmed_in_doubt(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    log_everything(caplog)
     confirmed = asyncio.Event()
 
     async def script(peer: Peer) -> None:
@@ -252,7 +251,6 @@ async def test_a_close_of_the_server_that_crosses_ours_confirms_nothing(tmp_path
 async def test_what_is_in_doubt_is_sent_again_first_and_in_order(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    log_everything(caplog)
     sessions: list[list[str]] = []
     may_open = asyncio.Event()
 
@@ -313,7 +311,6 @@ async def test_a_server_that_answers_no_ping_gets_no_more_than_the_queue_holds(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Only with `resend_in_doubt`: what is not confirmed has to be kept, and the queue is all there is for that."""
-    log_everything(caplog)
     received: list[str] = []
 
     async def script(peer: Peer) -> None:
@@ -446,7 +443,6 @@ async def test_a_full_queue(tmp_path: Path, overflow: str) -> None:
 async def test_what_is_too_old_is_not_sent_when_the_server_comes_back(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    log_everything(caplog)
     received: list[str] = []
     is_back = asyncio.Event()
     session = f'{LONG}queue = {{ max_age = "300ms" }}\n'

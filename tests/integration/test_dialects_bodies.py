@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.in_process import Program, Running, events, log_everything, one_session, running
+from tests.in_process import Program, Running, events, one_session, running
 from tests.scripted_http import over
 from tests.transcripts import playing
 
@@ -16,11 +16,6 @@ SENT_GO = """
 < HTTP/1.1 204 No Content
 <
 """
-
-
-@pytest.fixture(autouse=True)
-def _logged(caplog: pytest.LogCaptureFixture) -> None:
-    log_everything(caplog)
 
 
 async def says_go(bridge: Running) -> Program:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.in_process import events, log_everything, one_session, running, until
+from tests.in_process import events, one_session, running, until
 from tests.scripted_http import over
 from tests.transcripts import playing
 
@@ -15,11 +15,6 @@ HANDSHAKE = """
     < Sec-WebSocket-Accept: {accept}
     <
 """
-
-
-@pytest.fixture(autouse=True)
-def _logged(caplog: pytest.LogCaptureFixture) -> None:
-    log_everything(caplog)
 
 
 async def test_actix_leaves_the_socket_open_after_c(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

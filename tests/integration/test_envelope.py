@@ -5,17 +5,10 @@ import json
 from pathlib import Path
 from typing import Any
 
-import pytest
-
-from tests.in_process import Program, Running, log_everything, one_session, running, until
+from tests.in_process import Program, Running, one_session, running, until
 from tests.scripted import Peer, scripted
 
 ENVELOPE = 'framing = "envelope"'
-
-
-@pytest.fixture(autouse=True)
-def _logged(caplog: pytest.LogCaptureFixture) -> None:
-    log_everything(caplog)
 
 
 async def echo(peer: Peer) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.in_process import events, log_everything, one_session, running, until
+from tests.in_process import events, one_session, running, until
 from tests.scripted import Peer, scripted
 from tests.scripted_http import Backend, bring, over
 from tests.transcripts import playing
@@ -28,11 +28,6 @@ RECEIVE_PATHS = [
     "jsonp",
     "websocket",
 ]
-
-
-@pytest.fixture(autouse=True)
-def _logged(caplog: pytest.LogCaptureFixture) -> None:
-    log_everything(caplog)
 
 
 async def no_websocket(peer: Peer) -> None:

@@ -8,17 +8,12 @@ from types import FrameType
 
 import pytest
 
-from tests.in_process import events, log_everything, one_session, running, until
+from tests.in_process import events, one_session, running, until
 from tests.scripted import Peer, scripted
 from tests.scripted_http import HTTP_TRANSPORTS, PRELUDES, SENDS, Backend, bring, framed, over
 
 every_transport = pytest.mark.parametrize("transport", HTTP_TRANSPORTS)
 GETS = ["eventsource", "htmlfile", "jsonp-polling"]
-
-
-@pytest.fixture(autouse=True)
-def _logged(caplog: pytest.LogCaptureFixture) -> None:
-    log_everything(caplog)
 
 
 @every_transport

@@ -7,17 +7,12 @@ from pathlib import Path
 import pytest
 
 from sockjs_bridge.bridge.stats import SessionStats
-from tests.in_process import Running, events, log_everything, one_session, running, until
+from tests.in_process import Running, events, one_session, running, until
 from tests.scripted import Peer, scripted
 from tests.scripted_http import Backend, messages_of, over
 
 every_way_to_send = pytest.mark.parametrize("transport", ["xhr-streaming", "xhr-polling", "jsonp-polling"])
 NOT_ANSWERED = 'connect_timeout = "400ms"'
-
-
-@pytest.fixture(autouse=True)
-def _logged(caplog: pytest.LogCaptureFixture) -> None:
-    log_everything(caplog)
 
 
 def sum_up(bridge: Running) -> None:

@@ -6,14 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.in_process import Program, events, log_everything, one_session, running, until
+from tests.in_process import Program, events, one_session, running, until
 from tests.scripted import Peer, scripted
 from tests.scripted_http import PRELUDES, Backend, framed, over
-
-
-@pytest.fixture(autouse=True)
-def _logged(caplog: pytest.LogCaptureFixture) -> None:
-    log_everything(caplog)
 
 
 def stop_reading(program: Program) -> None:

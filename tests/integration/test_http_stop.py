@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.in_process import events, log_everything, one_session, running, until
+from tests.in_process import events, one_session, running, until
 from tests.scripted import Peer, scripted
 from tests.scripted_http import HTTP_TRANSPORTS, Backend, over
 
@@ -41,7 +41,6 @@ async def test_a_stop_does_not_wait_for_ever_and_counts_what_it_leaves(
     async def send(peer: Peer) -> None:
         await peer.until_closed()
 
-    log_everything(caplog)
     backend = Backend(send=send)
     async with scripted(backend) as server:
         async with running(one_session(server.url(), over("xhr-streaming")), tmp_path) as bridge:

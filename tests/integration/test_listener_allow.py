@@ -14,14 +14,9 @@ from sockjs_bridge.errors import BindError
 from sockjs_bridge.local_sockets import bind_listeners
 from sockjs_bridge.log import EventLog
 from sockjs_bridge.service_manager import ServiceManager
-from tests.in_process import Program, Running, events, log_everything, one_session, running, until
+from tests.in_process import Program, Running, events, one_session, running, until
 from tests.openssl_authority import Authority, client_context
 from tests.scripted import Peer, scripted
-
-
-@pytest.fixture(autouse=True)
-def _logged(caplog: pytest.LogCaptureFixture) -> None:
-    log_everything(caplog)
 
 
 async def echo(peer: Peer) -> None:

@@ -6,40 +6,18 @@ import shutil
 import signal
 import socket
 import ssl
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
 
 from sockjs_bridge.errors import ConfigError
-from tests.in_process import Running, events, log_everything, one_session, running, until
+from tests.in_process import Running, events, one_session, running, until
 from tests.openssl_authority import Authority, Certificate, client_context
 from tests.scripted import Peer, scripted
 from tests.tls_listeners import connect, echo, port_of, serving, tls
 from tests.tls_peer import TlsPeer
-
-
-@pytest.fixture(scope="module")
-def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
-    return Authority(tmp_path_factory.mktemp("authority"))
-
-
-@pytest.fixture(scope="module")
-def stranger(tmp_path_factory: pytest.TempPathFactory) -> Authority:
-    return Authority(tmp_path_factory.mktemp("stranger"), "Another CA")
-
-
-@pytest.fixture(autouse=True)
-def _logged(caplog: pytest.LogCaptureFixture) -> None:
-    log_everything(caplog)
-
-
-@pytest.fixture(autouse=True)
-def _quiet_loop(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
-    """No failed handshake is a fault of the loop."""
-    yield
-    assert [record for record in caplog.records if record.name == "asyncio"] == []
 
 
 class Halves:

@@ -2,39 +2,16 @@
 
 import asyncio
 import ssl
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.in_process import events, log_everything, until
+from tests.in_process import events, until
 from tests.openssl_authority import Authority, client_context
 from tests.tls_listeners import connect, port_of, serving, tls
 from tests.tls_peer import TlsPeer
 
 HELLO_BYTES = 100
-
-
-@pytest.fixture(scope="module")
-def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
-    return Authority(tmp_path_factory.mktemp("authority"))
-
-
-@pytest.fixture(scope="module")
-def stranger(tmp_path_factory: pytest.TempPathFactory) -> Authority:
-    return Authority(tmp_path_factory.mktemp("stranger"), "Another CA")
-
-
-@pytest.fixture(autouse=True)
-def _logged(caplog: pytest.LogCaptureFixture) -> None:
-    log_everything(caplog)
-
-
-@pytest.fixture(autouse=True)
-def _quiet_loop(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
-    """No failed handshake is a fault of the loop."""
-    yield
-    assert [record for record in caplog.records if record.name == "asyncio"] == []
 
 
 @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])

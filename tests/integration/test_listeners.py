@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.in_process import events, log_everything, one_session, running, until
+from tests.in_process import events, one_session, running, until
 from tests.scripted import Peer, scripted
 
 
@@ -43,7 +43,6 @@ async def test_partial_lines_are_kept_until_they_end(tmp_path: Path) -> None:
 async def test_binary_garbage_is_replaced_counted_and_hurts_nobody(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    log_everything(caplog)
     async with scripted(echo) as server, running(one_session(server.url()), tmp_path) as bridge:
         await bridge.opened()
         garbage, fine = await bridge.client(), await bridge.client()
@@ -57,7 +56,6 @@ async def test_binary_garbage_is_replaced_counted_and_hurts_nobody(
 async def test_a_line_of_100_megabytes_is_skipped_to_its_end(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    log_everything(caplog)
     async with scripted(echo) as server, running(one_session(server.url()), tmp_path) as bridge:
         await bridge.opened()
         program = await bridge.client()
@@ -85,7 +83,6 @@ async def test_browsers_are_turned_away(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, request_bytes: bytes, slice_bytes: int
 ) -> None:
     """Web pages can reach loopback ports: not a byte of theirs reaches the server."""
-    log_everything(caplog)
     async with scripted(echo) as server, running(one_session(server.url()), tmp_path) as bridge:
         await bridge.opened()
         browser, program = await bridge.client(), await bridge.client()
@@ -111,7 +108,6 @@ async def test_a_client_that_says_nothing_for_ever_is_served_and_disturbs_nobody
 
 
 async def test_max_clients(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    log_everything(caplog)
     async with (
         scripted(echo) as server,
         running(one_session(server.url(), listener="max_clients = 1"), tmp_path) as bridge,
@@ -255,7 +251,6 @@ async def test_framings(tmp_path: Path, framing: str, sent: bytes, received: byt
 async def test_a_stream_that_lost_its_framing_is_closed(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    log_everything(caplog)
     async with (
         scripted(echo) as server,
         running(one_session(server.url(), listener='framing = "netstring"'), tmp_path) as bridge,
@@ -436,7 +431,6 @@ async def test_slow_client_stops_the_server_and_loses_nothing(tmp_path: Path) ->
 async def test_a_client_that_never_reads_is_cut_after_stall_timeout(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    log_everything(caplog)
 
     async def flood(peer: Peer) -> None:
         await peer.open_session()

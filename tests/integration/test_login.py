@@ -9,15 +9,10 @@ import pytest
 
 from sockjs_bridge.bridge.supervisor import Supervisor
 from tests.certificates import Authority
-from tests.in_process import Running, events, log_everything, one_session, running, until
+from tests.in_process import Running, events, one_session, running, until
 from tests.login_server import LoginServer, steps
 from tests.scripted import Peer, ScriptedServer, scripted
 from tests.scripted_http import Backend, over
-
-
-@pytest.fixture(autouse=True)
-def _logged(caplog: pytest.LogCaptureFixture) -> None:
-    log_everything(caplog)
 
 
 def config(server: ScriptedServer, tables: str, session: str = "", listener: str = "") -> str:

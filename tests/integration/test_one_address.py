@@ -24,7 +24,11 @@ class Polled:
         self._requests = requests
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        head = await reader.readuntil(b"\r\n\r\n")
+        try:
+            head = await reader.readuntil(b"\r\n\r\n")
+        except asyncio.IncompleteReadError:  # the bridge has left
+            writer.close()
+            return
         session = head.split(b" ")[1].decode().split("/")[-2]
         first = not self._requests[session, self.address]
         self._requests[session, self.address] += 1

@@ -9,31 +9,17 @@ from pathlib import Path
 import pytest
 
 from tests.certificates import Authority
-from tests.in_process import Running, events, log_everything, one_session, running, until
+from tests.in_process import Running, events, one_session, running, until
 from tests.proxies import PASSWORD, PROXIES, USER, ProxyServer, wait_connected
 from tests.real_servers import RealServer
 from tests.scripted import Peer, scripted
-from tests.scripted_http import over
+from tests.scripted_http import TRANSPORTS, over
 from tests.tls_server import TlsServer
 
-TRANSPORTS = (
-    "websocket",
-    "websocket-raw",
-    "xhr-streaming",
-    "xhr-polling",
-    "eventsource",
-    "htmlfile",
-    "jsonp-polling",
-)
 BOTH = pytest.mark.parametrize("transport", ["websocket", "xhr-polling"])
 EVERY_PROXY = pytest.mark.parametrize("name", PROXIES)
 
 StartProxy = Callable[..., ProxyServer]
-
-
-@pytest.fixture(autouse=True)
-def _logged(caplog: pytest.LogCaptureFixture) -> None:
-    log_everything(caplog)
 
 
 @pytest.fixture(autouse=True)

@@ -12,7 +12,7 @@ import pytest
 import zmq
 
 from sockjs_bridge.errors import BridgeError, Cause, ConfigError
-from tests.in_process import Running, events, log_everything, running, until
+from tests.in_process import Running, events, running, until
 from tests.real_servers import RealServer
 
 
@@ -229,7 +229,6 @@ async def test_a_zeromq_address_is_used_again(server: RealServer, tmp_path: Path
 async def test_what_cannot_be_used_changes_nothing(
     server: RealServer, what: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    log_everything(caplog)
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         text, problem = {
@@ -324,7 +323,6 @@ async def test_sessions_are_handed_over_together(
 async def test_whoever_asks_during_a_stop_is_told_so_at_once(
     server: RealServer, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    log_everything(caplog)
     async with running(chat(server), tmp_path) as bridge:
         await bridge.opened()
         bridge.daemon.stop()

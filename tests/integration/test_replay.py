@@ -7,13 +7,8 @@ from typing import Any
 
 import pytest
 
-from tests.in_process import Program, events, log_everything, one_session, running, until
+from tests.in_process import Program, events, one_session, running, until
 from tests.scripted import Peer, scripted
-
-
-@pytest.fixture(autouse=True)
-def _logged(caplog: pytest.LogCaptureFixture) -> None:
-    log_everything(caplog)
 
 
 class Source:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from sockjs_bridge.endpoints.base import DeliveryCounts
-from tests.in_process import Program, Running, events, log_everything, one_session, running, until
+from tests.in_process import Program, Running, events, one_session, running, until
 from tests.openssl_authority import Authority, client_context
 from tests.scripted import Peer, scripted
 
@@ -32,11 +32,6 @@ def _each_kind_of_listener(request: pytest.FixtureRequest, authority: Authority)
     token = _over_tls.set(authority if request.param == "tls" else None)
     yield
     _over_tls.reset(token)
-
-
-@pytest.fixture(autouse=True)
-def _logged(caplog: pytest.LogCaptureFixture) -> None:
-    log_everything(caplog)
 
 
 def stop_reading(program: Program) -> None:

@@ -1,6 +1,5 @@
 """A spool whose process is killed, whose disk is full or whose disk fails: nothing committed is missing or doubled."""
 
-import os
 import random
 import shutil
 import subprocess
@@ -14,6 +13,7 @@ import pytest
 from sockjs_bridge.bridge.chunks import Chunk, Marks, Work
 from sockjs_bridge.bridge.spool_file import SpoolFile
 from sockjs_bridge.errors import SpoolError
+from tests.small_disk import small_disk_at
 from tests.spool_writer import message
 
 EVERYTHING = 1 << 30
@@ -91,20 +91,8 @@ def test_kill_9_at_any_moment(tmp_path: Path, is_long: bool) -> None:
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    if os.geteuid() != 0:
-        pytest.skip("only root can mount a small disk")
-    folder = tmp_path / "small"
-    folder.mkdir()
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", folder],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if mounted.returncode:
-        pytest.skip(f"no disk can be mounted here: {mounted.stderr.strip()}")
-    yield folder
-    subprocess.run(["umount", "--lazy", folder], check=True)
+    with small_disk_at(tmp_path / "small", "1m") as folder:
+        yield folder
 
 
 def fill(folder: Path) -> Path:

@@ -9,27 +9,13 @@ import pytest
 
 from sockjs_bridge.errors import ConfigError
 from tests.certificates import Authority, Pair
-from tests.in_process import events, log_everything, one_session, running, until
+from tests.in_process import events, one_session, running, until
 from tests.real_servers import RealServer
 from tests.scripted import Peer, scripted
-from tests.scripted_http import Backend, over
+from tests.scripted_http import TRANSPORTS, Backend, over
 from tests.tls_server import TlsServer
 
-TRANSPORTS = (
-    "websocket",
-    "websocket-raw",
-    "xhr-streaming",
-    "xhr-polling",
-    "eventsource",
-    "htmlfile",
-    "jsonp-polling",
-)
 BOTH = pytest.mark.parametrize("transport", ["websocket", "xhr-polling"])
-
-
-@pytest.fixture(autouse=True)
-def _logged(caplog: pytest.LogCaptureFixture) -> None:
-    log_everything(caplog)
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.in_process import events, log_everything, one_session, running, until
+from tests.in_process import events, one_session, running, until
 from tests.scripted import BINARY, CONTINUATION, PING, PONG, TEXT, Peer, scripted, websocket_frame
 
 
@@ -207,7 +207,6 @@ async def test_escapes_and_surrogates_both_ways(tmp_path: Path) -> None:
 async def test_local_clients_stay_and_what_they_send_meanwhile_goes_out_in_order(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    log_everything(caplog)
     received: list[str] = []
 
     async def script(peer: Peer) -> None:

@@ -7,7 +7,7 @@ import pytest
 import zmq
 
 from sockjs_bridge.endpoints.zeromq.curve import write_key_pair
-from tests.in_process import events, log_everything, one_session, running, until
+from tests.in_process import events, one_session, running, until
 from tests.scripted import scripted
 from tests.zmq_peer import Remote, address, endpoint, other, pub, zmq_programs
 
@@ -46,7 +46,6 @@ def calling(kind: str, where: str, key_file: Path, server_key: str) -> str:
 
 
 async def test_the_bridge_lets_in_whom_it_knows(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    log_everything(caplog)
     friend, stranger = Keys.new(), Keys.new()
     server_key = write_key_pair(str(tmp_path / "key"))
     remote = Remote()
@@ -85,7 +84,6 @@ async def test_the_bridge_lets_in_whom_it_knows(tmp_path: Path, caplog: pytest.L
 async def test_only_whom_it_knows_hears_anything(
     tmp_path: Path, kind: str, partner: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    log_everything(caplog)
     friend, stranger = Keys.new(), Keys.new()
     server_key = write_key_pair(str(tmp_path / "key"))
     remote = Remote()
@@ -110,7 +108,6 @@ async def test_only_whom_it_knows_hears_anything(
 
 async def test_a_wrong_key_of_the_bridge_itself(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """A program that takes another for the bridge does not get in either, and the log says what to look at."""
-    log_everything(caplog)
     friend = Keys.new()
     write_key_pair(str(tmp_path / "key"))
     remote = Remote()
@@ -151,7 +148,6 @@ async def test_the_bridge_connects_to_whom_it_knows(tmp_path: Path) -> None:
 
 async def test_the_bridge_does_not_talk_to_others(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """Another key than that of the program, or no CURVE there: not a message passes, and the log says so."""
-    log_everything(caplog)
     listening = Keys.new()
     write_key_pair(str(tmp_path / "key"))
     remote = Remote()
@@ -182,7 +178,6 @@ async def test_every_second_refused_peer_is_not_a_line_of_its_own(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A program that tries for ever with a wrong key is one line a minute, and others are served meanwhile."""
-    log_everything(caplog)
     friend, stranger = Keys.new(), Keys.new()
     server_key = write_key_pair(str(tmp_path / "key"))
     remote = Remote()

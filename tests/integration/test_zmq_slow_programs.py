@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.in_process import Running, events, log_everything, one_session, running, until
+from tests.in_process import Running, events, one_session, running, until
 from tests.scripted import scripted
 from tests.zmq_peer import Remote, address, endpoint, other, pub, zmq_programs
 
@@ -125,7 +125,6 @@ async def test_a_worker_that_stalls_gets_what_there_is_room_for(tmp_path: Path) 
 
 async def test_overflow_with_nobody_there(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """The oldest go; who comes is told how many before it gets the rest."""
-    log_everything(caplog)
     remote = Remote()
     async with zmq_programs() as start, scripted(remote.play) as server:
         listener = endpoint("push", more='hwm = 10\nlayout = "meta"')
@@ -152,7 +151,6 @@ async def test_overflow_with_nobody_there(tmp_path: Path, caplog: pytest.LogCapt
 async def test_pause_with_nobody_there_does_not_cost_the_session(
     tmp_path: Path, kind: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    log_everything(caplog)
     remote = Remote()
     async with zmq_programs() as start, scripted(remote.play) as server:
         listener = endpoint(kind, more='hwm = 10\noverflow = "pause"')

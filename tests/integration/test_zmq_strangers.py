@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.in_process import Running, events, log_everything, one_session, running, until
+from tests.in_process import Running, events, one_session, running, until
 from tests.scripted import scripted
 from tests.zmq_peer import Remote, address, endpoint, other, pub, zmq_programs
 
@@ -53,7 +53,6 @@ async def speak(where: str, data: bytes) -> bytes:
 async def test_http_gets_nothing_in(
     tmp_path: Path, kind: str, partner: str, request_bytes: bytes, caplog: pytest.LogCaptureFixture
 ) -> None:
-    log_everything(caplog)
     remote = Remote()
     async with (
         zmq_programs() as start,
@@ -80,7 +79,6 @@ async def test_http_gets_nothing_in(
 
 async def test_http_at_a_port_that_only_sends(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """Nothing for the request in the answer, and nothing that is handed to it is lost for a worker."""
-    log_everything(caplog)
     remote = Remote()
     async with zmq_programs() as start, scripted(remote.play) as server:
         listener = endpoint("push") + endpoint("pub", more='topic = ""')
@@ -97,7 +95,6 @@ async def test_http_at_a_port_that_only_sends(tmp_path: Path, caplog: pytest.Log
 
 
 async def test_garbage_and_a_flood_of_it(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    log_everything(caplog)
     remote = Remote()
     dice = random.Random(17)
     async with zmq_programs() as start, scripted(remote.play) as server:
@@ -145,7 +142,6 @@ async def hang(where: str, data: bytes) -> asyncio.StreamWriter:
 async def test_a_program_with_a_wrong_socket_type(
     tmp_path: Path, kind: str, wrong: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    log_everything(caplog)
     right = {"pull": "push", "push": "pull", "pub": "sub"}[kind]
     remote = Remote()
     async with (
@@ -170,7 +166,6 @@ async def test_a_program_with_a_wrong_socket_type(
 
 async def test_messages_of_several_frames(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """Left out, counted and reported; what comes between them gets through."""
-    log_everything(caplog)
     remote = Remote()
     listener = endpoint("pull") + endpoint("dealer") + endpoint("sub")
     async with (
@@ -196,7 +191,6 @@ async def test_messages_of_several_frames(tmp_path: Path, caplog: pytest.LogCapt
 
 async def test_too_large(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """Somewhat too large: left out and counted. Far too large: libzmq parts with that program, and with no other."""
-    log_everything(caplog)
     remote = Remote()
     async with (
         zmq_programs() as start,
@@ -222,7 +216,6 @@ async def test_too_large(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> No
 
 
 async def test_invalid_utf8(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    log_everything(caplog)
     remote = Remote()
     async with (
         zmq_programs() as start,
