@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
+from tests.kept_port import KeptPort
+
 _PROJECT = Path(__file__).resolve().parent.parent
 _SCRIPTS = _PROJECT / "tests" / "conformance" / "servers"
 _ENVIRONMENTS = _PROJECT / ".cache" / "servers"
@@ -73,7 +75,8 @@ class RealServer:
         self._scheme = "https" if tls else "http"
         if tls:
             self._program.environment["ECHO_TLS"] = json.dumps(dict(tls))
-        self.port = 0
+        self._kept = KeptPort()
+        self.port = self._kept.number
         self.version = ""
         self.process = self._start()
 
@@ -102,6 +105,7 @@ class RealServer:
     def __exit__(self, *_: object) -> None:
         """End the process."""
         self.kill()
+        self._kept.close()
 
     def _start(self) -> "subprocess.Popen[str]":
         # An own group, so that Ctrl-C ends the tests in their order. The pipe is how the server learns of our death.
@@ -118,8 +122,10 @@ class RealServer:
         except (ServerStartError, ValueError) as exc:
             process.kill()
             _close(process)
+            self._kept.close()
             raise ServerStartError(f"the {self.name} server did not start: {exc}") from exc
-        self.port, self.version = words["port"], words["version"]
+        assert words["port"] == self.port
+        self.version = words["version"]
         return process
 
     def _reap(self) -> None:

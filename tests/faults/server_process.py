@@ -10,6 +10,7 @@ from typing import Any, Self
 
 from tests.bridge_process import wait_until
 from tests.faults.journal import Journal, read_journal
+from tests.kept_port import KeptPort
 
 _PROJECT = Path(__file__).resolve().parent.parent.parent
 
@@ -19,7 +20,8 @@ class FaultServerProcess:
 
     def __init__(self, folder: Path, name: str = "server") -> None:
         self._file = folder / f"{name}.journal"
-        self.port = 0
+        self._kept = KeptPort()
+        self.port = self._kept.number
         self._process = self._start()
 
     @property
@@ -80,6 +82,7 @@ class FaultServerProcess:
 
     def __exit__(self, *_: object) -> None:
         self.kill()
+        self._kept.close()
 
     def _start(self) -> "subprocess.Popen[str]":
         process = subprocess.Popen(
@@ -92,7 +95,7 @@ class FaultServerProcess:
             start_new_session=True,
         )
         assert process.stdout is not None
-        self.port = int(json.loads(process.stdout.readline())["port"])
+        assert json.loads(process.stdout.readline())["port"] == self.port
         return process
 
     def _command(self, **order: object) -> dict[str, Any]:

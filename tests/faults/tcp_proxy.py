@@ -17,6 +17,8 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any, Self, TypeVar
 
+from tests.kept_port import KeptPort
+
 _T = TypeVar("_T")
 _READ_BYTES = 1 << 16
 _PIECES_UNDER_WAY = 64
@@ -71,7 +73,8 @@ class TcpProxy:
     """Listens on 127.0.0.1 and passes on to a port there."""
 
     def __init__(self, target_port: int) -> None:
-        self.port = 0
+        self._kept = KeptPort()
+        self.port = self._kept.number
         self.accepted = 0
         """How many connections came."""
         self._target_port = target_port
@@ -117,13 +120,13 @@ class TcpProxy:
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
+        self._kept.close()
 
     def _do(self, work: Coroutine[Any, Any, _T]) -> _T:
         return asyncio.run_coroutine_threadsafe(work, self._loop).result(15.0)
 
     async def _listen(self) -> None:
         self._server = await asyncio.start_server(self._serve, "127.0.0.1", self.port)
-        self.port = self._server.sockets[0].getsockname()[1]
 
     async def _accept(self, accepting: Accepting) -> None:
         self._accepting = accepting
