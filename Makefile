@@ -8,8 +8,6 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 # Passed on to pytest by `make test`, `make tests` and `make unit`: make unit PYTEST_ARGS="-k frames -x"
 PYTEST_ARGS ?=
-# Many tests wait most of their time, so half as many again as there are processors.
-WORKERS ?= $(shell expr $$(nproc) \* 3 / 2)
 
 SERVERS     := .cache/servers
 SERVERS_SRC := tests/conformance/servers
@@ -91,7 +89,7 @@ layers: setup ## import-linter: the layers of the architecture
 	$(BIN)/lint-imports --no-cache
 
 unit: setup ## the tests that need no server of others
-	$(BIN)/pytest -n $(WORKERS) --ignore=tests/conformance --ignore=tests/e2e $(PYTEST_ARGS)
+	$(BIN)/pytest -n auto --ignore=tests/conformance --ignore=tests/e2e $(PYTEST_ARGS)
 
 # Its unit tests alone, so that nothing is left to the chance of a property test or of a server.
 coverage: setup ## the unit tests of protocol/ have to take each of its branches
@@ -100,7 +98,7 @@ coverage: setup ## the unit tests of protocol/ have to take each of its branches
 	$(BIN)/coverage report --fail-under=100
 
 tests: setup servers ## all tests
-	$(BIN)/pytest -n $(WORKERS) $(PYTEST_ARGS)
+	$(BIN)/pytest -n auto $(PYTEST_ARGS)
 
 matrix: setup servers ## run the conformance matrix, write what came out into README.md
 	$(BIN)/python -m tests.conformance.matrix $(PYTEST_ARGS)
