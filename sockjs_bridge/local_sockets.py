@@ -196,7 +196,7 @@ def make_endpoint(
         return TcpGroup(acceptor, intake, names.session, names.boot, log)
     from sockjs_bridge.local_zeromq import make_zmq_endpoint
 
-    assert not isinstance(opened, OpenTcp)  # noqa: S101  # as above
+    assert not isinstance(opened, OpenTcp)  # noqa: S101  # it was opened for this listener
     return make_zmq_endpoint(names.session, names.boot, config, listener, opened, intake, log)
 
 

@@ -136,7 +136,7 @@ def _queue(queue: QueueConfig, log: EventLog) -> Queue:
 
 def _open_spool(path: str) -> Store:
     # SQLite is loaded only where it is used, and in the spool's own thread.
-    from sockjs_bridge.bridge.spool_file import SpoolFile  # noqa: PLC0415  # as above
+    from sockjs_bridge.bridge.spool_file import SpoolFile  # noqa: PLC0415  # loaded only where a spool is used
 
     return SpoolFile.open(path)
 

@@ -14,6 +14,7 @@ from sockjs_bridge.bridge.spool import Spool, Store
 from sockjs_bridge.bridge.spool_front import Front
 from sockjs_bridge.bridge.spool_health import SpoolHealth, SpoolWork
 from sockjs_bridge.bridge.spool_progress import Progress
+from sockjs_bridge.bridge.spool_room import enough_of, room_for
 from sockjs_bridge.bridge.uncommitted import Uncommitted
 from sockjs_bridge.endpoints.receipts import MessageFate, Receipts
 from sockjs_bridge.errors import DropReason, SpoolError
@@ -22,8 +23,6 @@ from sockjs_bridge.log import EventLog
 # So much is marked on disk as being sent before it is: one commit for many writes. After a crash it is in doubt.
 _AHEAD_BYTES = 256 << 10
 _RETRY_SECONDS = 1.0
-_BYTES_BESIDE_A_MESSAGE = 48
-"""As much as it takes on disk, at most, when each message has a row of its own."""
 
 
 class SpooledQueue:
@@ -153,7 +152,7 @@ class SpooledQueue:
             self._progress.go_back(done)
         elif in_doubt:
             self._progress.finish_range(done + 1, sending)
-        self._used_bytes = _used(backlog.messages, backlog.size_bytes)
+        self._used_bytes = room_for(backlog.messages, backlog.size_bytes)
         if queued or in_doubt:
             self._owner.note_recovered(queued, in_doubt)
         self._fill()
@@ -211,7 +210,7 @@ class SpooledQueue:
             number = self._spool.append(messages, size_bytes, time.time())
             burst = Burst(messages, size_bytes, now, receipts, number)
             self._uncommitted.append(burst)
-            self._used_bytes += _used(len(messages), size_bytes)
+            self._used_bytes += room_for(len(messages), size_bytes)
             if at_once and self._may_ask(self._uncommitted.size_bytes):
                 self._progress.ask(burst.last_number)
         return len(messages)
@@ -219,7 +218,7 @@ class SpooledQueue:
     def _has_room(self, messages: int, size_bytes: int) -> bool:
         limits = self.limits
         return (
-            self._used_bytes + _used(messages, size_bytes) <= limits.max_spool_bytes
+            self._used_bytes + room_for(messages, size_bytes) <= limits.max_spool_bytes
             and self._uncommitted.messages + messages <= limits.max_messages
             and self._uncommitted.size_bytes + size_bytes <= limits.max_bytes
         )
@@ -244,10 +243,12 @@ class SpooledQueue:
             return []  # it is the disk that is slow, and to remove something takes a commit as well
         removed: list[Burst] = []
         # Until they are finished with, those that are removed still count.
-        excess = self._used_bytes + _used(len(messages), utf8_bytes(messages)) - self.limits.max_spool_bytes
+        excess = (
+            self._used_bytes + room_for(len(messages), utf8_bytes(messages)) - self.limits.max_spool_bytes
+        )
         while excess > 0 and (oldest := self._front.oldest) is not None:
-            burst = self._front.remove_oldest(_enough_of(oldest, excess))
-            excess -= _used(len(burst.messages), burst.size_bytes)
+            burst = self._front.remove_oldest(enough_of(oldest, excess))
+            excess -= room_for(len(burst.messages), burst.size_bytes)
             removed.append(burst)
         self._fill()
         return removed
@@ -305,7 +306,7 @@ class SpooledQueue:
     def finish(self, bursts: list[Burst]) -> None:
         """Nothing will be done any more for bursts that were taken or removed: they go from the disk."""
         for burst in bursts:
-            self._used_bytes -= _used(len(burst.messages), burst.size_bytes)
+            self._used_bytes -= room_for(len(burst.messages), burst.size_bytes)
         self._progress.finish(bursts)
         if bursts:
             self._fill()
@@ -389,17 +390,3 @@ class SpooledQueue:
         else:
             backlog.add(len(burst.messages), burst.size_bytes)
             self._progress.go_back(burst.number - 1)
-
-
-def _used(messages: int, size_bytes: int) -> int:
-    """What messages count for against `max_spool_bytes`: by message, so that it adds up however they are cut."""
-    return size_bytes + messages * _BYTES_BESIDE_A_MESSAGE
-
-
-def _enough_of(burst: Burst, excess: int) -> int:
-    """How many of the first messages of a burst have to go to free so many bytes; all of them where it has less."""
-    for count, message in enumerate(burst.messages, 1):
-        excess -= _used(1, utf8_bytes([message]))
-        if excess <= 0:
-            return count
-    return len(burst.messages)

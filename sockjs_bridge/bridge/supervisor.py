@@ -194,7 +194,7 @@ class Supervisor:
 
     async def _until(self, done: Callable[[], bool], deadline: float) -> None:
         # Polled, because it is only for a drain: nothing else would ever wait for these conditions.
-        while not done() and self._loop.time() < deadline:  # noqa: ASYNC110  # as above
+        while not done() and self._loop.time() < deadline:  # noqa: ASYNC110  # no event tells of it
             await asyncio.sleep(_LOOK_SECONDS)
 
     async def _wait(self, delay: float) -> None:
@@ -224,7 +224,7 @@ class Supervisor:
             self._script = await login.log_in(command.origin) if login is not None else LoginScript()
         except LoginError as error:
             return self._conclude(LoginFailed(error.detail, error.status))
-        except Exception as error:  # noqa: BLE001  # reported with its traceback, as below
+        except Exception as error:  # noqa: BLE001  # a fault of ours is reported, and costs one login
             self._log.failure("an internal error ended the login", error)
             return self._conclude(LoginFailed("internal error"))
         return self._upstream.lifecycle.receive(LoggedIn(), self._loop.time())
@@ -243,7 +243,7 @@ class Supervisor:
         self._connection = connection
         try:
             end = await connection.run()
-        except Exception as error:  # noqa: BLE001  # reported with its traceback, as follows
+        except Exception as error:  # noqa: BLE001  # a fault of ours is reported, and costs one session
             # A fault of ours while handling one session must not take the others down: it costs this
             # session one incarnation.
             log.failure("an internal error ended the session", error)

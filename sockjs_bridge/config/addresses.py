@@ -12,7 +12,7 @@ from sockjs_bridge.config.tree import Loc, shown
 from sockjs_bridge.endpoints.address import ListenAddress, TcpAddress, UnixAddress, parse_listen
 
 # Compared with what a user wrote, never bound from here.
-_EVERY_V4, _EVERY_V6 = "0.0.0.0", "::"  # noqa: S104  # as above
+_EVERY_V4, _EVERY_V6 = "0.0.0.0", "::"  # noqa: S104  # not bound from here
 _ALIASES = {"localhost": ("127.0.0.1", "::1"), "*": (_EVERY_V4,)}
 
 

@@ -22,7 +22,7 @@ class Layer(PydanticBaseSettingsSource):
         self._tree = tree
 
     # The signature is that of the base class, for which this method is abstract.
-    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:  # noqa: ARG002  # as above
+    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:  # noqa: ARG002  # the base class has it
         """Give one top-level table, as pydantic-settings asks for it."""
         return self._tree.get(field_name), field_name, False
 

@@ -226,7 +226,7 @@ class _Pair:
         """The client has left: what it wrote is still sent."""
         self._deadline = min(self._deadline, self._loop.time() + _REST_SECONDS)
         # Polled: nobody else ever waits for this, and only a full queue makes it last.
-        while self.group.is_holding_back and not running.done() and self._loop.time() < self._deadline:  # noqa: ASYNC110  # as above
+        while self.group.is_holding_back and not running.done() and self._loop.time() < self._deadline:  # noqa: ASYNC110  # no event tells of it
             await asyncio.sleep(_LOOK_SECONDS)
         self.group.stop_intake()
         await self.session.stop(self._deadline)

@@ -224,7 +224,7 @@ class TcpGroup:
         """Give the clients until `deadline` (loop time) to read what was delivered, then close them."""
         loop = asyncio.get_running_loop()
         # Polled, because it is only for a drain: a callback for each buffer would be kept for nothing else.
-        while loop.time() < deadline and any(client.output.unsent_bytes for client in self._clients):  # noqa: ASYNC110  # as above
+        while loop.time() < deadline and any(client.output.unsent_bytes for client in self._clients):  # noqa: ASYNC110  # no event tells of it
             await asyncio.sleep(_FLUSH_LOOK_SECONDS)
         for client in list(self._clients):
             if client.output.unsent_bytes:
@@ -250,7 +250,7 @@ class TcpGroup:
             )
             self._stopped_messages = 0
         # What they had not been given is counted when they are gone, which is at once: they have been closed.
-        while self._clients and loop.time() < deadline + _FLUSH_LOOK_SECONDS:  # noqa: ASYNC110  # as above
+        while self._clients and loop.time() < deadline + _FLUSH_LOOK_SECONDS:  # noqa: ASYNC110  # no event tells of it
             await asyncio.sleep(_GONE_LOOK_SECONDS)
 
     def join(self, client: TcpClient) -> None:

@@ -90,7 +90,7 @@ class _Connector(aiohttp.BaseConnector):
         self,
         req: ClientRequest,
         traces: "list[Trace]",  # noqa: ARG002  # aiohttp's signature
-        timeout: ClientTimeout,  # noqa: ASYNC109  # as above
+        timeout: ClientTimeout,  # noqa: ASYNC109  # its signature
     ) -> ResponseHandler:
         url, host = req.url, req.url.raw_host or ""
         try:

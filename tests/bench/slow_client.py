@@ -64,7 +64,7 @@ def measure(pid: int, port: int, messages: int, rounds: int) -> None:
     ratios, costs = [], []
     for number in range(rounds):
         tenth = connect(port)
-        time.sleep(0.2)  # until the bridge has accepted it
+        time.sleep(0.2)  # until the bridge has accepted it; a measurement needs no more than that
         everyone_reads = flood(pid, [*healthy, tenth], messages)
         if number == 0:  # the first flood warms everything up
             everyone_reads = flood(pid, [*healthy, tenth], messages)

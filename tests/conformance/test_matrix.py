@@ -215,7 +215,7 @@ def watch_idle(server_name: str, folder: Path) -> dict[Cell, Idle]:
         bridge = stack.enter_context(BridgeStarter(folder))("".join(sessions) + limits + ONCE)
         with suppress(AssertionError):  # one that does not open shall fail its own test only
             wait_until(lambda: len(bridge.log_lines("open")) == len(cells), "all are open")
-        time.sleep(IDLE_SECONDS)
+        time.sleep(IDLE_SECONDS)  # the idle time itself
         idle = {cell: note_idle(cell, bridge, recorders[cell]) for cell in cells}
         server.process.send_signal(signal.SIGSTOP)
         beating = [cell for cell in cells if not cell.has(NO_HEARTBEAT)]

@@ -154,7 +154,7 @@ class ZmqEndpoint:
         if self.outgoing:
             until = min(deadline, loop.time() + self._opened.spec.linger)
             # Polled, because it is only for a drain.
-            while self.outgoing.waiting and loop.time() < until:  # noqa: ASYNC110  # as above
+            while self.outgoing.waiting and loop.time() < until:  # noqa: ASYNC110  # no event tells of it
                 await asyncio.sleep(_FLUSH_LOOK_SECONDS)
             self._unsent = self.outgoing.clear()
             if self._unsent:

@@ -2,11 +2,11 @@
 
 import asyncio
 from functools import partial
-from importlib.metadata import version
 
 import sockjs
+from aio_server import run
 from aiohttp import web
-from server_process import announce, die, parse_arguments, serve
+from server_process import die
 from sockjs.transports import EventsourceTransport, HTMLFileTransport, XHRStreamingTransport
 
 # A streaming response ends after this many bytes, so that tests see the bridge begin the next one.
@@ -72,12 +72,7 @@ def create_app() -> web.Application:
 
 
 async def main() -> None:
-    arguments = parse_arguments(__doc__)
-    runner = web.AppRunner(create_app())
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", arguments.port).start()
-    announce(runner.addresses[0][1], "sockjs (aiohttp)", version("sockjs"))
-    await serve(until_stdin_closes=arguments.until_stdin_closes)
+    await run(create_app(), __doc__)
 
 
 if __name__ == "__main__":

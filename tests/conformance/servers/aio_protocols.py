@@ -1,13 +1,12 @@
 """The test server for the recipes: protocols on top of SockJS, as published, on PyPI's `sockjs`."""
 
 import asyncio
-from importlib.metadata import version
 
 import sockjs
+from aio_server import run
 from aiohttp import web
 from event_bus import event_bus
 from meteor import meteor
-from server_process import announce, parse_arguments, serve
 from stomp_broker import stomp
 from web_application import add_application, chat
 
@@ -21,12 +20,7 @@ def create_app() -> web.Application:
 
 
 async def main() -> None:
-    arguments = parse_arguments(__doc__)
-    runner = web.AppRunner(create_app())
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", arguments.port).start()
-    announce(runner.addresses[0][1], "sockjs (aiohttp)", version("sockjs"))
-    await serve(until_stdin_closes=arguments.until_stdin_closes)
+    await run(create_app(), __doc__)
 
 
 if __name__ == "__main__":
